@@ -1,0 +1,81 @@
+"""What the floors owe each other: the method, its declaration, its state."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from .claim import Certificate, Reference, SeedPolicy
+from .streams import Streams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a method says of itself, before anything is run.
+
+    Attributes:
+        title: name for people, as in the paper's title or the field's usage.
+        citation: authors, venue, year, identifier.
+        reference: the law its theorem compares with.
+        seed_policy: which randomness its theorem speaks of.
+        gaussian_noise: release = fixed weights + N(0, σ²I), the same σ on both sides; rungs A and B need it.
+        stores: what the state keeps for unlearning.
+        exempt: laws that do not apply, each with the reason.
+    """
+
+    title: str
+    citation: str
+    reference: Reference = Reference.RETRAINED
+    seed_policy: SeedPolicy = SeedPolicy.PER_SEED
+    gaussian_noise: bool = True
+    stores: str = "the parameters"
+    exempt: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class State(Protocol):
+    """A learned or unlearned model of K replicas, before any noise."""
+
+    @property
+    def parameters(self) -> "Tensor":
+        """Parameters [K, P]."""
+
+    def take(self, positions: list[int]) -> "State":
+        """State of the replicas at these positions; a position may repeat."""
+
+
+TaskT = TypeVar("TaskT", contravariant=True)
+StateT = TypeVar("StateT")
+
+
+@runtime_checkable
+class Method(Protocol[TaskT, StateT]):
+    """A learning algorithm A, its unlearning algorithm U, and the theorem that relates them."""
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the method says of itself."""
+
+    def learn(self, task: TaskT, members: "Tensor", *, streams: Streams) -> StateT:
+        """Run A on the records of `members`, bool [K, n]: one training set per replica."""
+
+    def unlearn(self, state: StateT, request: "Tensor", *, streams: Streams) -> StateT:
+        """Run U: forget the records of `request`, bool [K, n]: each replica its own."""
+
+    def certify(self, state: StateT, request: "Tensor") -> Certificate | None:
+        """Bound ‖unlearned − reference‖ for an unlearned state; None where no theorem applies."""
+
+    def release(self, state: StateT, noise_scale: float, *, streams: Streams) -> "Tensor":
+        """Released parameters [K, P]."""
+
+
+AnyMethod = Method[Any, Any]
+
+
+@runtime_checkable
+class HasPriorSensitivity(Protocol):
+    """A method whose theorem bounds Δ from public numbers only, before any data is seen."""
+
+    def prior_sensitivity_upper(self, task: Any, request_size: int) -> float:
+        """Δ for any dataset of this size and any request of this size."""

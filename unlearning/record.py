@@ -1,0 +1,325 @@
+"""The record: everything one audit found, complete enough to render its report with no other input.
+
+`evidence` is deterministic (same plan, same seed, same machine: the same bytes) and is what is hashed;
+`circumstances` holds times, host, date and versions. Identity fields are required; evidence that could not be
+computed is absent, and what is absent is NOT_COMPUTABLE. Non-finite numbers are written as null with a reason beside.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .claim import Reference, Released, SeedPolicy, Status
+from .errors import RecordError
+from .tradeoff import Directions
+from .verdict import Outcome, Verdict
+
+SCHEMA_VERSION = 1
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Constant(_Value):
+    """A number or premise on which a bound rests, with its status and where it came from."""
+
+    statement: str
+    value: float | None = None
+    status: Status
+    how: str
+
+
+class DatasetFacts(_Value):
+    """What the models were trained on."""
+
+    name: str
+    origin: str
+    sha256: str = Field(description="SHA-256 of the arrays as used")
+    rows: int
+    features: int
+    classes: int
+    holdout_rows: int
+    preprocessing: str
+    remark: str | None = Field(default=None, description="e.g. that images are lossy copies, or data are synthetic")
+
+
+class TaskFacts(_Value):
+    """One learning problem: dataset, model, objective, recipe, request."""
+
+    name: str
+    dataset: DatasetFacts
+    model: str
+    parameters: int
+    recipe: str
+    regularisation: float
+    request: str = Field(description="how the records to delete were chosen, in words")
+    request_size: int
+    request_ids: list[int]
+    constants: list[Constant]
+
+
+class ClaimFacts(_Value):
+    """The promise under test."""
+
+    sentence: str
+    kind: str = Field(description='"gaussian" (a μ-GDP trade-off) or "epsilon-delta"')
+    epsilon: float
+    delta: float
+    mu: float | None
+    reference: Reference
+    directions: Directions
+    seed_policy: SeedPolicy
+    request_size: int
+    released: Released
+    stated_by: str
+
+
+class CertificateFacts(_Value):
+    """What the method's theorem says."""
+
+    theorem: str
+    sensitivity_budget: float | None = Field(description="Δ that the noise scale was fixed for")
+    sensitivity_upper_median: float | None
+    sensitivity_upper_largest: float | None
+    failure_probability: float
+    assumptions: list[Constant]
+    status: Status
+    refused_replicas: int = Field(description="replicas whose Δ exceeded the budget: retrained instead of released")
+
+
+class Line(_Value):
+    """One line of evidence.
+
+    `epsilon_lower` and `mu_lower` are confidence limits (or exact where `kind` is "exact"); None means nothing was
+    computed. `detectable_*` is the smallest value this design refutes with probability .8; `noop_power` the
+    probability that this line would have refuted releasing the original with the same noise.
+    """
+
+    rung: str = Field(description="A to E, as in the ladder of evidence")
+    key: str = Field(description="stable identifier of the statistic, e.g. projection-z")
+    title: str
+    subject: str = Field(description='"claim", "bound" or "noise": what a refutation speaks against')
+    seeds: str = Field(description='"paired", "independent" or "one model"')
+    deciding: bool
+    outcome: Outcome
+    finding: str = Field(description="one plain sentence with the numbers")
+    failure_probability: float
+    assumes: str = Field(description="model under which the line is valid, or 'nothing'")
+    kind: str = Field(description='"exact", "confidence" or "estimate"')
+    runs_released: int
+    runs_reference: int
+    counts_released: int | None = None
+    counts_reference: int | None = None
+    event: str | None = None
+    statistic: float | None = None
+    threshold: float | None = None
+    epsilon_lower: float | None = None
+    mu_lower: float | None = None
+    detectable_epsilon: float | None = None
+    detectable_mu: float | None = None
+    detectable: str | None = Field(default=None, description="power in words, where it is no ε or μ")
+    noop_power: float | None = None
+    reason: str | None = Field(default=None, description="why not computable, and what it would take")
+    derivation: dict[str, float] = Field(default_factory=dict, description="numbers that re-derive the bound")
+
+
+class Distances(_Value):
+    """Rung A: noise-free distances to the claim's reference, one per replica, as quantiles 0, .05, .5, .95, 1."""
+
+    unlearned: list[float]
+    original: list[float] = Field(description="the do-nothing distance")
+    sensitivity_upper: list[float] | None
+    slack_largest: float | None = Field(description="largest d/Δ over the replicas")
+    achieved_epsilon: float | None = Field(description="largest exact ε of a replica at the claim's δ")
+    achieved_mu: float | None
+    noop_epsilon: float | None = Field(description="the same for releasing the original with the same noise")
+    noop_mu: float | None
+
+
+class Accuracy(_Value):
+    """Mean accuracy over replicas."""
+
+    model: str
+    forget: float
+    retain: float
+    holdout: float
+
+
+class TradeOffCurve(_Value):
+    """Trade-off of one score: points (α, β) with a simultaneous band around them."""
+
+    label: str
+    alpha: list[float] = Field(description="probability of the event under the reference")
+    beta: list[float] = Field(description="probability of its complement under the released model")
+    band_alpha_lower: list[float]
+    band_beta_lower: list[float]
+    band_alpha_upper: list[float]
+    band_beta_upper: list[float]
+    band_failure_probability: float
+    score: str
+
+
+class Histogram(_Value):
+    """Histogram of one score over runs."""
+
+    label: str
+    edges: list[float]
+    counts: list[int]
+
+
+class Row(_Value):
+    """One method, one claim, one task."""
+
+    name: str
+    task: str
+    method: str
+    title: str
+    citation: str
+    parameters: dict[str, Any]
+    differs: list[str] = Field(default_factory=list, description="differences from the paper")
+    stores: str
+    claim: ClaimFacts
+    noise_scale: float
+    calibration: str = Field(description="how σ was fixed, in words")
+    certificate: CertificateFacts | None
+    lines: list[Line]
+    distances: Distances | None
+    accuracies: list[Accuracy]
+    curves: list[TradeOffCurve]
+    histograms: list[Histogram]
+    failure_probability: float
+    shares: dict[str, float] = Field(description="how the failure probability is divided over the lines")
+    replicas: dict[str, int] = Field(description="test and selection runs a side")
+    verdict: Verdict
+    because: str
+    expected: Verdict
+    as_expected: bool
+
+
+class Prediction(_Value):
+    """What a control was predicted to do on one line, made from noise-free weights before any noise was drawn."""
+
+    line: str
+    title: str
+    predicted: Outcome | None = Field(description="None: no prediction at this number of runs")
+    refutation_probability_lower: float | None
+    refutation_probability_upper: float | None
+    observed: Outcome
+    contradicted: bool
+    failure_probability: float
+
+
+class Control(_Value):
+    """A defect planted on the released side, or the retrained model in its place."""
+
+    row: str = Field(description="the row it was planted in")
+    name: str
+    title: str
+    meaning: str
+    exact_epsilon: float | None = Field(description="exact ε of the defect where it has one")
+    predictions: list[Prediction]
+    verdict: Verdict = Field(description="what the audit would have said of it")
+    behaved: bool
+
+
+class ArrayFile(_Value):
+    """One array kept beside the record."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    sha256: str
+    meaning: str
+
+
+class Evidence(_Value):
+    """The deterministic part of a record."""
+
+    title: str
+    plan: dict[str, Any]
+    plan_sha256: str
+    seed: int
+    device: str
+    verdict: Verdict
+    family: str = Field(description='"row": the failure probability holds for each row; "plan": for all together')
+    failure_probability: float
+    control_failure_probability: float
+    tasks: list[TaskFacts]
+    rows: list[Row]
+    controls: list[Control]
+    arrays: list[ArrayFile]
+
+
+class Timing(_Value):
+    """Seconds spent on one thing; `models` is the number of models it produced."""
+
+    what: str
+    row: str | None = None
+    seconds: float
+    models: int | None = None
+
+
+class Circumstances(_Value):
+    """Everything about the run that may differ when it is repeated."""
+
+    date: str
+    host: str
+    command: str
+    commit: str | None
+    versions: dict[str, str]
+    device: str
+    jobs: int
+    seconds: float
+    peak_memory_bytes: int
+    timings: list[Timing]
+
+
+class Record(_Value):
+    """One audit."""
+
+    schema_version: int = SCHEMA_VERSION
+    evidence_sha256: str
+    evidence: Evidence
+    circumstances: Circumstances
+
+
+def canonical(value: BaseModel | dict[str, Any]) -> bytes:
+    """Canonical JSON: sorted keys, no blanks, no NaN, UTF-8."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_record(evidence: Evidence, circumstances: Circumstances) -> Record:
+    """Hash the evidence and put both parts together."""
+    return Record(evidence_sha256=sha256(canonical(evidence)), evidence=evidence, circumstances=circumstances)
+
+
+def read_record(path: Path) -> Record:
+    """Read and check a record.
+
+    Raises:
+        RecordError: the file is missing, not a record of this version, or its evidence does not match its hash.
+    """
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"record must be a readable file, got {path} ({error.strerror}).") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RecordError(f"{path} is not an audit record: {where}: {first['msg']}.") from error
+    if record.schema_version != SCHEMA_VERSION:
+        raise RecordError(f"{path}: schema_version must be {SCHEMA_VERSION}, got {record.schema_version}.")
+    found = sha256(canonical(record.evidence))
+    if found != record.evidence_sha256:
+        raise RecordError(f"{path}: evidence was changed: its hash is {found}, the record says {record.evidence_sha256}.")
+    return record

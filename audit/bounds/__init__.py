@@ -1,0 +1,1 @@
+"""Bounds: scores in, a lower bound or a test out. NumPy and SciPy only."""

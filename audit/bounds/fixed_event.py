@@ -1,0 +1,158 @@
+"""Rung C at one event fixed beforehand: exact Clopper–Pearson limits against the claim's trade-off function.
+
+x of n released runs and y of m reference runs fall into E. With p_L the lower limit of P(E) at α₁ and q_U the upper
+limit of Q(E) at α₂, a claim f is refuted when 1 − p_L < f(q_U); a true claim is refuted with probability ≤ α₁ + α₂,
+whatever the dependence between the two arms.
+
+Paired seeds: the event E_k may depend on the training seed k. Then x and y count with the seed-averages p̄, q̄, and a
+claim that holds for every seed holds for the averages too, because f is convex (Jensen) and does not increase.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from scipy.stats import binom
+
+from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
+from unlearning.claim import Claim
+from unlearning.tradeoff import TradeOff, epsilon_lower_at_event, mu_lower_at_event
+
+
+@dataclass(frozen=True, slots=True)
+class EventBound:
+    """What the counts at one event prove.
+
+    Attributes:
+        refuted: whether the claim is contradicted.
+        p_lower, q_upper: confidence limits of P(E) and Q(E).
+        epsilon_lower, mu_lower: every smaller ε (at the claim's δ), every smaller μ, is contradicted.
+    """
+
+    refuted: bool
+    p_lower: float
+    q_upper: float
+    epsilon_lower: float
+    mu_lower: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventDesign:
+    """Numbers of runs and the division of the failure probability between the two limits.
+
+    Attributes:
+        released: runs n of the released arm.
+        reference: runs m of the reference arm.
+        failure_probability: α₁ + α₂.
+        share_released: α₁ over α₁ + α₂.
+    """
+
+    released: int
+    reference: int
+    failure_probability: float
+    share_released: float = 0.5
+
+    def limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """p_L for every count 0 … n and q_U for every count 0 … m."""
+        return _limits(self)
+
+    def bound(self, x: int, y: int, claim: Claim) -> EventBound:
+        """Compare x of n and y of m with the claim."""
+        lower, upper = self.limits()
+        p_lower, q_upper = float(lower[x]), float(upper[y])
+        return EventBound(
+            bool(claim.tradeoff.refuted_at(p_lower, q_upper)),
+            p_lower,
+            q_upper,
+            epsilon_lower_at_event(p_lower, q_upper, claim.delta, claim.directions),
+            mu_lower_at_event(p_lower, q_upper),
+        )
+
+    def refutation_probability(self, p: float, q: float, tradeoff: TradeOff) -> float:
+        """Probability that the claim is refuted when P(E) = p and Q(E) = q, independent arms.
+
+        For seed-dependent events p and q are averages; the counts are then no more spread than binomial ones
+        (Hoeffding 1956).
+        """
+        lower, upper = self.limits()
+        needed = _smallest_refuting(lower, upper, tradeoff)
+        y = np.arange(self.reference + 1)
+        return float(np.sum(binom.pmf(y, self.reference, q) * binom.sf(needed - 1, self.released, p)).clip(0, 1))
+
+    def detectable(self, q: float, tradeoff: TradeOff, power: float = 0.8) -> float | None:
+        """Smallest P(E) that is refuted with this power when Q(E) = q; None where no P(E) is."""
+        if self.refutation_probability(1.0, q, tradeoff) < power:
+            return None
+        low, high = q, 1.0
+        for _ in range(40):
+            middle = (low + high) / 2
+            if self.refutation_probability(middle, q, tradeoff) >= power:
+                high = middle
+            else:
+                low = middle
+        return high
+
+
+def _smallest_refuting(
+    lower: NDArray[np.float64], upper: NDArray[np.float64], tradeoff: TradeOff
+) -> NDArray[np.int64]:
+    """For each count y the smallest x that refutes; n + 1 where none does."""
+    # refuted when 1 − p_L(x) < f(q_U(y)), and p_L increases in x
+    target = tradeoff(upper)
+    missing = 1 - lower  # decreasing in x
+    return np.searchsorted(-missing, -target, side="right")
+
+
+@lru_cache(maxsize=64)
+def _limits(design: EventDesign) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first = design.failure_probability * design.share_released
+    second = design.failure_probability - first
+    lower = clopper_pearson_lower(np.arange(design.released + 1), design.released, first)
+    upper = clopper_pearson_upper(np.arange(design.reference + 1), design.reference, second)
+    return lower, upper
+
+
+def choose_event(
+    released: NDArray[np.float64], reference: NDArray[np.float64], design: EventDesign, claim: Claim
+) -> tuple[float, int]:
+    """Threshold t and orientation s of the event {s·score ≥ s·t}, for scores of selection runs.
+
+    The event with the largest margin expected at the design's numbers of runs. Only choice, no bound: the bound uses
+    other runs.
+    """
+    pooled = np.unique(np.concatenate([released, reference]))
+    cuts = (pooled[1:] + pooled[:-1]) / 2 if pooled.size > 1 else pooled
+    if cuts.size > 512:
+        cuts = cuts[np.linspace(0, cuts.size - 1, 512).round().astype(int)]
+    x = np.searchsorted(np.sort(released), cuts)  # runs below each cut
+    y = np.searchsorted(np.sort(reference), cuts)
+    best = (-np.inf, float(cuts[0]), 1)
+    for orientation in (1, -1):
+        inside_x = released.size - x if orientation == 1 else x
+        inside_y = reference.size - y if orientation == 1 else y
+        margin = _margin((inside_x + 0.5) / (released.size + 1), (inside_y + 0.5) / (reference.size + 1), design, claim)
+        index = int(np.argmax(margin))
+        if margin[index] > best[0]:
+            best = (float(margin[index]), float(cuts[index]), orientation)
+    return best[1], best[2]
+
+
+def _margin(
+    p: NDArray[np.float64], q: NDArray[np.float64], design: EventDesign, claim: Claim
+) -> NDArray[np.float64]:
+    lower, upper = design.limits()
+    p_lower = np.maximum(lower[np.floor(p * design.released).astype(int)], 1e-300)
+    q_upper = upper[np.ceil(q * design.reference).astype(int)]
+    distance = claim.tradeoff(q_upper) - (1 - p_lower)  # > 0 where the claim would be refuted
+    separation = 1e3 + ndtri(p_lower) - ndtri(np.minimum(q_upper, 1 - 1e-16))
+    # where nothing would be refuted, the event that would refute the smallest Gaussian shift
+    needed = _smallest_refuting(lower, upper, claim.tradeoff)[np.ceil(q * design.reference).astype(int)]
+    shift = ndtri(np.minimum(needed / design.released, 1.0)) - ndtri(q)
+    return np.where(distance > 0, separation, -shift)
+
+
+def in_event(scores: NDArray[np.float64], threshold: float, orientation: int) -> NDArray[np.bool_]:
+    """Which scores lie in {orientation·score ≥ orientation·threshold}."""
+    return orientation * scores >= orientation * threshold

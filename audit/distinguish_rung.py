@@ -1,0 +1,237 @@
+"""Rung C: can the unlearned model be told from a retrained one? Four lines per subject."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+from scipy.stats import chi2, ncx2
+
+from unlearning.claim import Claim, SeedPolicy
+from unlearning.gaussian import mu_of_epsilon_delta
+from unlearning.record import Line
+from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
+from unlearning.verdict import Outcome
+
+from .bounds.fixed_event import in_event
+from .bounds.projection import (
+    projection_detectable,
+    projection_mu_lower,
+    projection_refutation_probability,
+)
+from .controls import Defect
+from .design import POWER, Design
+from .fleet import Array
+from .scores import Choice, Event, Scores, event_design
+
+EVENT_KEYS = ("paired-event-projection", "paired-event-radius", "independent-event")
+
+_TITLES = {
+    "projection-z": "Mean shift along one direction",
+    "paired-event-projection": "Event on the shift, training seed known",
+    "paired-event-radius": "Event on the distance, training seed known",
+    "independent-event": "Event on the weights, training seed unknown",
+}
+
+
+def claimed_mu(claim: Claim) -> float:
+    """Largest μ of a Gaussian pair that keeps the claim."""
+    if isinstance(claim.tradeoff, GaussianTradeOff):
+        return claim.tradeoff.mu
+    return mu_of_epsilon_delta(claim.tradeoff.epsilon_value, claim.delta)
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilities:
+    """P(E) and Q(E) of the three events given the trained models, before noise: averages over the test runs."""
+
+    released: dict[str, float]
+    reference: dict[str, float]
+    projected_mu: float
+
+
+def probabilities(
+    scores: Scores, choice: Choice, defect: Defect, noise_scale: float, coordinates: int
+) -> Probabilities:
+    """What the noise will do, from noise-free weights: the basis of predictions. Not for frozen noise."""
+    f = defect.noise_factor
+    radius = choice.radius
+    released = {
+        "paired-event-projection": _gaussian_tail(scores.pre_projection, choice.projection, f),
+        "paired-event-radius": _radius_tail(scores.pre_distance, radius, f, noise_scale, coordinates),
+        "independent-event": _gaussian_tail(scores.pre_independent_released, choice.independent, f * noise_scale),
+    }
+    zero = np.zeros(1)
+    reference = {
+        "paired-event-projection": _gaussian_tail(zero, choice.projection, 1.0),
+        "paired-event-radius": _radius_tail(zero, radius, 1.0, noise_scale, coordinates),
+        "independent-event": _gaussian_tail(scores.pre_independent_reference, choice.independent, noise_scale),
+    }
+    return Probabilities(released, reference, float(scores.pre_projection.mean()))
+
+
+def _gaussian_tail(centres: Array, event: Event, spread: float) -> float:
+    return float(ndtr(event.orientation * (centres - event.threshold) / spread).mean())
+
+
+def _radius_tail(distance: Array, event: Event, factor: float, noise_scale: float, coordinates: int) -> float:
+    centrality = (distance / (factor * noise_scale)) ** 2
+    cut = event.threshold / factor**2
+    tail = np.where(
+        centrality > 0,
+        ncx2.sf(cut, coordinates, np.maximum(centrality, 1e-300)),
+        chi2.sf(cut, coordinates),
+    )
+    return float((tail if event.orientation == 1 else 1 - tail).mean())
+
+
+def refutation_probability(
+    key: str, known: Probabilities, design: Design, failure_probability: float | None = None
+) -> float:
+    """Probability that a line refutes, given the trained models."""
+    if key == "projection-z":
+        allowed = design.line_failure_probability(key) if failure_probability is None else failure_probability
+        return projection_refutation_probability(known.projected_mu, claimed_mu(design.claim), design.test, allowed)
+    events = event_design(design, key, failure_probability)
+    return events.refutation_probability(known.released[key], known.reference[key], design.claim.tradeoff)
+
+
+def distinguish_lines(
+    scores: Scores,
+    choice: Choice,
+    design: Design,
+    *,
+    noop: Probabilities | None = None,
+    failure_probability: float | None = None,
+    known: Probabilities | None = None,
+) -> list[Line]:
+    """The four lines of one subject.
+
+    Args:
+        scores: of its test runs.
+        choice: of its selection runs.
+        design: of the row.
+        noop: probabilities of doing nothing, for the power sentence.
+        failure_probability: of each line, instead of its share of the row's.
+        known: the subject's own probabilities, for the power of the events.
+    """
+    per_seed = design.claim.seed_policy is not SeedPolicy.MARGINAL
+    lines = [_projection_line(scores, design, noop, failure_probability, deciding=per_seed)]
+    counted = {
+        "paired-event-projection": (scores.projection_released, scores.projection_reference, choice.projection),
+        "paired-event-radius": (scores.radius_released, scores.radius_reference, choice.radius),
+        "independent-event": (scores.independent_released, scores.independent_reference, choice.independent),
+    }
+    for key, (released, reference, event) in counted.items():
+        deciding = per_seed or key == "independent-event"
+        lines.append(
+            _event_line(key, released, reference, event, design, noop, failure_probability, known, deciding=deciding)
+        )
+    return lines
+
+
+def _projection_line(
+    scores: Scores, design: Design, noop: Probabilities | None, failure_probability: float | None, *, deciding: bool
+) -> Line:
+    key, claim, runs = "projection-z", design.claim, scores.projection_released.size
+    allowed = design.line_failure_probability(key) if failure_probability is None else failure_probability
+    mean = float((scores.projection_released - scores.projection_reference).mean())
+    lower = projection_mu_lower(mean, runs, allowed)
+    limit = claimed_mu(claim)
+    detectable = projection_detectable(limit, runs, allowed, POWER)
+    refuted = lower > limit
+    return Line(
+        rung="C",
+        key=key,
+        title=_TITLES[key],
+        subject="claim",
+        seeds="paired",
+        deciding=deciding,
+        outcome=Outcome.REFUTED if refuted else Outcome.NOT_REFUTED,
+        finding=(
+            f"mean shift {mean:.4g} σ over {runs} pairs: μ ≥ {lower:.4g}, claimed μ ≤ {limit:.4g}; "
+            f"if so, ε ≥ {claim.gaussian_epsilon(lower):.4g} at δ = {claim.delta:g}."
+        ),
+        failure_probability=allowed,
+        assumes="Gaussian noise of deviation σ (rung B)",
+        kind="confidence",
+        runs_released=runs,
+        runs_reference=runs,
+        statistic=mean,
+        threshold=limit,
+        mu_lower=lower,
+        epsilon_lower=claim.gaussian_epsilon(lower),
+        detectable_mu=detectable,
+        detectable_epsilon=claim.gaussian_epsilon(detectable),
+        noop_power=None if noop is None else refutation_probability(key, noop, design, failure_probability),
+        derivation={"mean": mean, "pairs": runs},
+    )
+
+
+def _event_line(
+    key: str,
+    released: Array,
+    reference: Array,
+    event: Event,
+    design: Design,
+    noop: Probabilities | None,
+    failure_probability: float | None,
+    known: Probabilities | None,
+    *,
+    deciding: bool,
+) -> Line:
+    claim = design.claim
+    events = event_design(design, key, failure_probability)
+    x = int(in_event(released, event.threshold, event.orientation).sum())
+    y = int(in_event(reference, event.threshold, event.orientation).sum())
+    bound = events.bound(x, y, claim)
+    q = known.reference[key] if known is not None else y / reference.size
+    least = events.detectable(q, claim.tradeoff, POWER)
+    detectable_mu = detectable_epsilon = None
+    if least is not None and 0 < q < 1:
+        mu = float(ndtri(least) - ndtri(q))
+        detectable_mu = mu if math.isfinite(mu) else None
+        epsilon = epsilon_lower_at_event(least, q, claim.delta, claim.directions)
+        detectable_epsilon = epsilon if math.isfinite(epsilon) else None
+    return Line(
+        rung="C",
+        key=key,
+        title=_TITLES[key],
+        subject="claim",
+        seeds="independent" if key == "independent-event" else "paired",
+        deciding=deciding,
+        outcome=Outcome.REFUTED if bound.refuted else Outcome.NOT_REFUTED,
+        finding=(
+            f"{x} of {released.size} unlearned and {y} of {reference.size} retrained runs in the event: "
+            f"μ ≥ {bound.mu_lower:.4g}, ε ≥ {bound.epsilon_lower:.4g} at δ = {claim.delta:g}."
+        ),
+        failure_probability=events.failure_probability,
+        assumes="nothing",
+        kind="confidence",
+        runs_released=released.size,
+        runs_reference=reference.size,
+        counts_released=x,
+        counts_reference=y,
+        event=str(event),
+        statistic=bound.p_lower,
+        threshold=float(1 - claim.tradeoff(bound.q_upper)),
+        mu_lower=bound.mu_lower,
+        epsilon_lower=bound.epsilon_lower,
+        detectable_mu=detectable_mu,
+        detectable_epsilon=detectable_epsilon,
+        detectable=(
+            f"no probability of the event is refuted at {events.released} runs a side"
+            if least is None
+            else f"P(E) ≥ {least:.3g} where Q(E) = {q:.3g}, with probability .8"
+        ),
+        noop_power=None if noop is None else refutation_probability(key, noop, design, failure_probability),
+        derivation={
+            "x": x,
+            "n": released.size,
+            "y": y,
+            "m": reference.size,
+            "p_lower": bound.p_lower,
+            "q_upper": bound.q_upper,
+            "share_released": events.share_released,
+        },
+    )

@@ -1,0 +1,153 @@
+"""Fleets of one row: originals, unlearned models and retrained models, a chunk of replicas at a time.
+
+Paired: replica k's reference is trained with replica k's own seed streams. Independent: with streams of its own.
+Deterministic recipes have no seed: one model per world, and every run is a release of it.
+"""
+
+import time
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from learning.task import Task
+from unlearning.claim import Certificate, Reference
+from unlearning.errors import BudgetExceeded
+from unlearning.protocols import AnyMethod, State
+from unlearning.streams import Streams
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a row audits: the method on the task, and the records it forgets."""
+
+    name: str
+    method: AnyMethod
+    task: Task
+    request_ids: tuple[int, ...]
+    reference: Reference
+    seed: int
+
+    def streams(self, phase: str, replicas: tuple[int, ...]) -> Streams:
+        """Training streams of a phase ("selection", "test"): shared by all rows of the task."""
+        return Streams(self.seed, replicas).child(self.task.name, phase)
+
+    def noise_streams(self, *names: str | int, replicas: tuple[int, ...]) -> Streams:
+        """Noise streams: the row's own."""
+        return Streams(self.seed, replicas).child("noise", self.name, *names)
+
+    def request(self, replicas: int) -> torch.Tensor:
+        """The request as a mask [K, n], the same for all replicas."""
+        mask = torch.zeros(self.task.rows, dtype=torch.bool, device=self.task.device)
+        mask[list(self.request_ids)] = True
+        return mask.expand(replicas, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """States of K replicas before noise, and Δ per replica.
+
+    Attributes:
+        original: A(D).
+        unlearned: U(A(D), D_f), with the retrained model in place of it where the budget is exceeded.
+        retrained: the claim's reference with the same seeds.
+        independent: the claim's reference with other seeds.
+        sensitivity_upper: Δ per replica, or None without a certificate.
+        refused: replicas whose Δ exceeds the budget.
+        certificate: what the method's theorem says of these replicas.
+        seconds: time of learning, unlearning (with its certificate) and retraining.
+    """
+
+    original: State
+    unlearned: State
+    retrained: State
+    independent: State
+    sensitivity_upper: Array | None
+    refused: NDArray[np.bool_]
+    certificate: Certificate | None
+    seconds: dict[str, float]
+
+    def state(self, source: str) -> State:
+        """A state by its name."""
+        found: State = getattr(self, source)
+        return found
+
+
+def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tuple[int, ...]) -> Fleet:
+    """Train, unlearn and retrain the replicas of these numbers."""
+    task, method = subject.task, subject.method
+    count = 1 if task.deterministic else len(replicas)
+    numbers = replicas[:count] if not task.deterministic else (0,)
+    streams = subject.streams(phase, numbers)
+    members, request = task.everyone(count), subject.request(count)
+    started = time.perf_counter()
+    original = method.learn(task, members, streams=streams)
+    learned_at = time.perf_counter()
+    unlearned = method.unlearn(original, request, streams=streams.child("unlearning"))
+    certificate = method.certify(unlearned, request)
+    unlearned_at = time.perf_counter()
+    retrained = reference_fleet(subject, streams)
+    seconds = {
+        "learn": learned_at - started,
+        "unlearn": unlearned_at - learned_at,
+        "retrain": time.perf_counter() - unlearned_at,
+    }
+    independent = retrained if task.deterministic else reference_fleet(subject, streams.child("independent"))
+    bound = None if certificate is None else np.asarray(certificate.sensitivity_upper, dtype=np.float64)
+    refused = np.zeros(count, dtype=bool)
+    if bound is not None and budget is not None:
+        refused = bound > budget
+        if refused.any():
+            unlearned = _replace_refused(unlearned, retrained, refused, float(bound.max()), budget)
+    fleet = Fleet(original, unlearned, retrained, independent, bound, refused, certificate, seconds)
+    return _repeat(fleet, len(replicas)) if task.deterministic else fleet
+
+
+def reference_fleet(subject: Subject, streams: Streams) -> State:
+    """The claim's reference before noise: A(D_r), or U(A(D_r), ∅)."""
+    task, method = subject.task, subject.method
+    count = len(streams)
+    kept = task.everyone(count) & ~subject.request(count)
+    state = method.learn(task, kept, streams=streams)
+    if subject.reference is Reference.EMPTY_REQUEST:
+        empty = torch.zeros_like(kept)
+        state = method.unlearn(state, empty, streams=streams.child("unlearning"))
+    found: State = state
+    return found
+
+
+def _replace_refused(
+    unlearned: Any, retrained: State, refused: NDArray[np.bool_], largest: float, budget: float
+) -> State:
+    if not is_dataclass(unlearned) or isinstance(unlearned, type):
+        raise BudgetExceeded(
+            f"The deletion budget is spent: bound {largest:.3g} > {budget:.3g}. Retrain, or raise the row's budget."
+        )
+    where = torch.from_numpy(refused).to(retrained.parameters.device).unsqueeze(1)
+    merged: State = replace(  # type: ignore[call-overload]  # any state dataclass has parameters
+        unlearned, parameters=torch.where(where, retrained.parameters, unlearned.parameters)
+    )
+    return merged
+
+
+def _repeat(fleet: Fleet, count: int) -> Fleet:
+    again = [0] * count
+    bound = None if fleet.sensitivity_upper is None else fleet.sensitivity_upper[again]
+    return replace(
+        fleet,
+        original=fleet.original.take(again),
+        unlearned=fleet.unlearned.take(again),
+        retrained=fleet.retrained.take(again),
+        independent=fleet.independent.take(again),
+        sensitivity_upper=bound,
+        refused=fleet.refused[again],
+    )
+
+
+def numpy64(tensor: torch.Tensor) -> Array:
+    """A tensor as a float64 array on the host."""
+    return tensor.detach().to("cpu", torch.float64).numpy()

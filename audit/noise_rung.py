@@ -1,0 +1,110 @@
+"""Rung B: call `release` on one unlearned model many times and test the noise."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlearning.protocols import AnyMethod
+from unlearning.record import Line
+from unlearning.verdict import Outcome
+
+from .bounds.noise import TESTS, NoiseTests, noise_tests
+from .controls import Defect, Planted
+from .design import POWER, SHARES, Design
+from .fleet import Fleet, Subject, numpy64
+
+REPLICAS_PER_CALL = 64
+
+_TITLES = {
+    "scale": "Deviation of the noise",
+    "coordinates": "Noise in every coordinate",
+    "calls": "Fresh noise in every call",
+    "replicas": "Fresh noise in every replica",
+    "common": "Independent coordinates",
+    "shape": "Gaussian shape",
+}
+
+
+def test_noise(subject: Subject, fleet: Fleet, defect: Defect, design: Design) -> NoiseTests:
+    """Release the first replica of the fleet `release_calls` times, 64 replicas to a call."""
+    method: AnyMethod = Planted(subject.method, defect) if defect.name else subject.method
+    state = fleet.state(defect.source).take([0] * REPLICAS_PER_CALL)
+    before = numpy64(state.parameters)
+
+    def residuals() -> Iterator[NDArray[np.float64]]:
+        for call in range(max(2, design.release_calls // REPLICAS_PER_CALL)):
+            numbers = tuple(range(call * REPLICAS_PER_CALL, (call + 1) * REPLICAS_PER_CALL))
+            streams = subject.noise_streams(defect.name, "conformance", replicas=numbers)
+            released = method.release(state, design.noise_scale, streams=streams)
+            yield (numpy64(released) - before) / design.noise_scale
+
+    return noise_tests(residuals())
+
+
+def noise_lines(tests: NoiseTests, design: Design, failure_probability: float | None = None) -> list[Line]:
+    """One line per test; each at its share of the row's failure probability, or at the control's."""
+    lines = []
+    runs = tests.calls * tests.replicas
+    for name in TESTS:
+        key = f"noise-{name}"
+        allowed = design.line_failure_probability(key) if failure_probability is None else failure_probability
+        p_value = tests.p_values[name]
+        refuted = p_value <= allowed
+        factor = tests.detectable_scale(allowed, POWER) if name == "scale" else None
+        finding = f"p = {p_value:.3g}"
+        if name == "scale":
+            finding = f"measured σ is {tests.relative_scale:.5g} of the claimed σ, {finding}"
+        lines.append(
+            Line(
+                rung="B",
+                key=key,
+                title=_TITLES[name],
+                subject="noise",
+                seeds="one model",
+                deciding=True,
+                outcome=Outcome.REFUTED if refuted else Outcome.NOT_REFUTED,
+                finding=f"{runs} releases of one model, {tests.coordinates} coordinates: {finding}.",
+                failure_probability=allowed,
+                assumes="nothing",
+                kind="confidence",
+                runs_released=runs,
+                runs_reference=0,
+                statistic=p_value,
+                threshold=allowed,
+                detectable=None if factor is None else f"σ smaller by {100 * (1 - factor):.2g} % with probability .8",
+                derivation={
+                    "p_value": p_value,
+                    "calls": tests.calls,
+                    "replicas": tests.replicas,
+                    "coordinates": tests.coordinates,
+                    "relative_scale": tests.relative_scale,
+                },
+            )
+        )
+    return lines
+
+
+def noise_refutation_probability(
+    tests: NoiseTests, defect: Defect, name: str, failure_probability: float
+) -> tuple[float, float] | None:
+    """Lower and upper bound on the probability that one noise test refutes a defect; None where neither is known."""
+    if not defect.breaks_noise:
+        return failure_probability, failure_probability
+    if name == "scale" and not defect.frozen:
+        exact = tests.scale_refutation_probability(defect.noise_factor, failure_probability)
+        return exact, exact
+    if defect.frozen and name in ("calls", "replicas"):
+        # the same vector n times over: the energy is n·χ²(P), outside the interval unless χ²(P) is tiny
+        from scipy.stats import chi2
+
+        repeats = tests.calls if name == "calls" else tests.replicas
+        freedom = tests.coordinates * (tests.replicas if name == "calls" else tests.calls)
+        high = chi2.isf(failure_probability / 2, freedom)
+        # energy = (repeats · positions) · χ²(P) for one frozen vector, positions = freedom / P
+        needed = high / (repeats * (freedom / tests.coordinates))
+        return float(chi2.sf(needed, tests.coordinates)), 1.0
+    return None
+
+
+__all__ = ["REPLICAS_PER_CALL", "SHARES", "noise_lines", "noise_refutation_probability", "test_noise"]

@@ -1,0 +1,240 @@
+"""From fleets to scores: directions and events are chosen on selection runs, test runs are reduced to numbers.
+
+The test runs never leave their chunk as weights: only a few numbers per run do, so that memory does not grow with the
+number of replicas.
+
+Scores of a run with seed k, σ the noise scale, w_k the retrained model of the same seed before noise:
+
+    projection    ⟨u, x − w_k⟩/σ        paired; u chosen on selection runs
+    radius        ‖x − w_k‖²/σ²         paired; central χ²(P) for the reference
+    independent   ⟨v, x⟩                 needs no seed; v chosen on selection runs
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from unlearning.claim import Claim
+from unlearning.protocols import AnyMethod, State
+
+from .bounds.fixed_event import EventDesign, choose_event
+from .controls import Defect, Planted
+from .design import Design
+from .fleet import Array, Fleet, Subject, numpy64
+
+HONEST = Defect("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """{orientation·score ≥ orientation·threshold}, fixed before the test runs."""
+
+    threshold: float
+    orientation: int
+
+    def __str__(self) -> str:
+        """The event in symbols."""
+        return f"score {'≥' if self.orientation == 1 else '≤'} {self.threshold:.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What selection runs chose for one subject: directions [P] of length 1, and events."""
+
+    paired_direction: Array
+    independent_direction: Array
+    projection: Event
+    radius: Event
+    independent: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Numbers per test run, each [N]; `pre_` are values before noise, from which predictions are made."""
+
+    projection_released: Array
+    projection_reference: Array
+    radius_released: Array
+    radius_reference: Array
+    independent_released: Array
+    independent_reference: Array
+    pre_projection: Array
+    pre_distance: Array
+    pre_independent_released: Array
+    pre_independent_reference: Array
+
+    @staticmethod
+    def concatenate(parts: "list[Scores]") -> "Scores":
+        """Scores of all chunks, in the order of the chunks."""
+        return Scores(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Scores)))
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """Parameters of one chunk, [K, P]: before and after noise, for one subject."""
+
+    pre: Array
+    released: Array
+    retrained: Array
+    reference: Array
+    pre_independent: Array
+    independent: Array
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReleases:
+    """All releases of one chunk: what the subjects share, and what each of them released."""
+
+    shared: dict[str, Array]
+    released: dict[str, Array]
+
+    def of(self, planted: Defect) -> Releases:
+        """Releases of one subject."""
+        s = self.shared
+        return Releases(
+            s[planted.source],
+            self.released[planted.name],
+            s["retrained"],
+            s["reference"],
+            s["pre_independent"],
+            s["independent"],
+        )
+
+    @staticmethod
+    def concatenate(parts: "list[ChunkReleases]") -> "ChunkReleases":
+        """Releases of all chunks, in the order of the chunks."""
+        return ChunkReleases(
+            {key: np.concatenate([p.shared[key] for p in parts]) for key in parts[0].shared},
+            {key: np.concatenate([p.released[key] for p in parts]) for key in parts[0].released},
+        )
+
+
+def release_chunk(
+    subject: Subject,
+    fleet: Fleet,
+    defects: Sequence[Defect],
+    noise_scale: float,
+    phase: str,
+    replicas: tuple[int, ...],
+) -> ChunkReleases:
+    """Release one chunk for the honest method and every defect; defects are on the released side only."""
+    honest = subject.method
+
+    def reference(arm: str, state: State) -> Array:
+        return numpy64(
+            honest.release(state, noise_scale, streams=subject.noise_streams(phase, arm, replicas=replicas))
+        )
+
+    shared = {
+        "original": numpy64(fleet.original.parameters),
+        "unlearned": numpy64(fleet.unlearned.parameters),
+        "retrained": numpy64(fleet.retrained.parameters),
+        "pre_independent": numpy64(fleet.independent.parameters),
+        "reference": reference("reference", fleet.retrained),
+        "independent": reference("independent", fleet.independent),
+    }
+    released = {}
+    for planted in defects:
+        method: AnyMethod = Planted(honest, planted) if planted.name else honest
+        streams = subject.noise_streams(planted.name, phase, "released", replicas=replicas)
+        released[planted.name] = numpy64(method.release(fleet.state(planted.source), noise_scale, streams=streams))
+    return ChunkReleases(shared, released)
+
+
+def score_chunk(releases: Releases, choice: Choice, noise_scale: float) -> Scores:
+    """Reduce a chunk of test runs to its scores."""
+    u, v = choice.paired_direction, choice.independent_direction
+    shift = releases.released - releases.retrained
+    own = releases.reference - releases.retrained
+    before = releases.pre - releases.retrained
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Scores(
+            shift @ u / noise_scale,
+            own @ u / noise_scale,
+            (shift**2).sum(1) / noise_scale**2,
+            (own**2).sum(1) / noise_scale**2,
+            releases.released @ v,
+            releases.independent @ v,
+            before @ u / noise_scale,
+            np.linalg.norm(before, axis=1),
+            releases.pre @ v,
+            releases.pre_independent @ v,
+        )
+
+
+def choose(releases: Releases, noise_scale: float, design: Design) -> Choice:
+    """Choose directions on the first half of the selection runs and events on the second half."""
+    half = releases.released.shape[0] // 2
+    first, second = slice(None, half), slice(half, None)
+    paired = _paired_direction(releases, first, second)
+    independent = _independent_direction(releases, first, second, noise_scale)
+    chosen = Choice(paired, independent, Event(0, 1), Event(0, 1), Event(0, 1))
+    scores = score_chunk(_part(releases, second), chosen, noise_scale)
+
+    def event(released: Array, reference: Array, key: str) -> Event:
+        return _event(released, reference, event_design(design, key), design.claim)
+
+    return Choice(
+        paired,
+        independent,
+        event(scores.projection_released, scores.projection_reference, "paired-event-projection"),
+        event(scores.radius_released, scores.radius_reference, "paired-event-radius"),
+        event(scores.independent_released, scores.independent_reference, "independent-event"),
+    )
+
+
+def event_design(design: Design, key: str, failure_probability: float | None = None) -> EventDesign:
+    """Numbers of runs and failure probability of one fixed-event line."""
+    chosen = design.line_failure_probability(key) if failure_probability is None else failure_probability
+    return EventDesign(design.test, design.test, chosen)
+
+
+def _event(released: Array, reference: Array, design: EventDesign, claim: Claim) -> Event:
+    return Event(*choose_event(released, reference, design, claim))
+
+
+def _part(releases: Releases, rows: slice) -> Releases:
+    return Releases(*(getattr(releases, f.name)[rows] for f in fields(Releases)))
+
+
+def _unit(vector: Array) -> Array | None:
+    length = np.linalg.norm(vector)
+    return vector / length if np.isfinite(length) and length > 0 else None
+
+
+def _paired_direction(releases: Releases, first: slice, second: slice) -> Array:
+    """The candidate that separates the second half's releases best: mean difference before noise, or after."""
+    before = (releases.pre - releases.retrained)[first].mean(0)
+    after = (releases.released - releases.reference)[first].mean(0)
+    gap = (releases.released - releases.reference)[second].mean(0)
+    candidates = [u for u in (_unit(before), _unit(after)) if u is not None]
+    if not candidates:
+        return np.eye(1, before.size)[0]
+    return max(candidates, key=lambda u: float(gap @ u))
+
+
+def _independent_direction(releases: Releases, first: slice, second: slice, noise_scale: float) -> Array:
+    """Mean difference, as it is or whitened by the training scatter (Fisher's discriminant)."""
+    shift = (releases.pre - releases.retrained)[first].mean(0)
+    if not np.any(shift):
+        shift = (releases.released - releases.independent)[first].mean(0)
+    centred = releases.pre_independent[first] - releases.pre_independent[first].mean(0)
+    candidates = [u for u in (_unit(shift), _unit(_whitened(shift, centred, noise_scale))) if u is not None]
+    if not candidates:
+        return np.eye(1, shift.size)[0]
+
+    def separation(u: Array) -> float:
+        x, y = releases.released[second] @ u, releases.independent[second] @ u
+        spread = np.sqrt(x.var() + y.var())
+        return float((x.mean() - y.mean()) / spread) if spread > 0 else 0.0
+
+    return max(candidates, key=separation)
+
+
+def _whitened(shift: Array, centred: Array, noise_scale: float) -> Array:
+    """(S + σ²I)⁻¹ shift for the low-rank scatter S of the centred runs, by Woodbury."""
+    runs = centred.shape[0]
+    floor = noise_scale**2 + 1e-6 * float((centred**2).sum()) / (runs * centred.shape[1]) + 1e-300
+    inner = centred @ centred.T + floor * (runs - 1) * np.eye(runs)
+    return (shift - centred.T @ np.linalg.solve(inner, centred @ shift)) / floor

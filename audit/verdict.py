@@ -1,0 +1,60 @@
+"""From lines to a verdict. Nothing defaults to a good word: missing evidence is NOT_COMPUTABLE."""
+
+import math
+
+from scipy.special import ndtri
+
+from unlearning.claim import Claim
+from unlearning.record import Control, Distances, Line
+from unlearning.verdict import Outcome, Verdict
+
+from .design import POWER
+
+
+def decide(
+    lines: list[Line], claim: Claim, distances: Distances | None, controls: list[Control]
+) -> tuple[Verdict, str]:
+    """The verdict of a row and one sentence why.
+
+    ERROR if any line or control is in error; else REFUTED if any deciding line refutes; else NOT_COMPUTABLE if a
+    required line is; else VACUOUS if doing nothing keeps the claim; else NOT_REFUTED if some line would have refuted
+    doing nothing; else NOT_COMPUTABLE.
+    """
+    strange = [control for control in controls if not control.behaved]
+    if strange:
+        names = ", ".join(control.name for control in strange)
+        return Verdict.ERROR, f"The audit contradicts its own controls ({names}): do not rely on this row."
+    deciding = [line for line in lines if line.deciding]
+    broken = [line for line in deciding if line.outcome is Outcome.ERROR]
+    if broken:
+        return Verdict.ERROR, f"{broken[0].title}: {broken[0].reason or broken[0].finding}"
+    refuting = [line for line in deciding if line.outcome is Outcome.REFUTED]
+    if refuting:
+        against = {"claim": "the claim", "bound": "the certified bound", "noise": "the noise"}
+        what = " and ".join(dict.fromkeys(against[line.subject] for line in refuting))
+        return Verdict.REFUTED, f"Evidence against {what} (rung {refuting[0].rung}): {refuting[0].finding}"
+    missing = [line for line in deciding if line.outcome is Outcome.NOT_COMPUTABLE]
+    if missing:
+        return Verdict.NOT_COMPUTABLE, f"{missing[0].title}: {missing[0].reason}"
+    if not deciding:
+        return Verdict.NOT_COMPUTABLE, "No line of evidence was asked for."
+    if distances is not None and distances.noop_mu is not None and claim.allows_gaussian(distances.noop_mu):
+        return (
+            Verdict.VACUOUS,
+            f"Doing nothing would keep this promise too: its exact ε is {distances.noop_epsilon:.3g}, "
+            f"claimed {claim.epsilon:.4g}.",
+        )
+    sensitive = [line for line in deciding if line.noop_power is not None and line.noop_power >= POWER]
+    if sensitive:
+        best = ", ".join(f"{line.title.lower()} (rung {line.rung})" for line in sensitive[:2])
+        return Verdict.NOT_REFUTED, f"No line refutes it, and doing nothing would have been refuted by {best}."
+    return Verdict.NOT_COMPUTABLE, "No line would have refuted doing nothing at this number of runs."
+
+
+def pairs_needed(projected_mu: float, claimed_mu: float, failure_probability: float) -> int | None:
+    """Pairs for which the projection z-test refutes claimed_mu with power .8; None where it never does."""
+    gap = projected_mu - claimed_mu
+    if not (math.isfinite(gap) and gap > 0):
+        return None
+    total = float(ndtri(POWER)) - float(ndtri(failure_probability))
+    return max(2, math.ceil(2 * (total / gap) ** 2))

@@ -1,0 +1,347 @@
+"""From the names in a plan to the code behind them: shipped methods, the user's files and modules.
+
+A plan can come from anyone, so that code it names runs only with `--trust`. Names that the command line defines with
+`--define NAME=TARGET` are the user's own and need none; nor do installed methods (entry points `certunlearn.methods`).
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from unlearning.errors import HiddenPackage, NotTrusted, PlanError
+from unlearning.protocols import AnyMethod, Declaration
+
+if TYPE_CHECKING:
+    from learning.data import Dataset, RawDataset
+
+    from .plan import Plan
+
+GROUP = "certunlearn.methods"
+SHIPPED = {  # as in pyproject.toml: for a checkout that is not installed
+    "retrain": "methods.retrain:Retrain",
+    "newton": "methods.sekhari2021newton:NewtonStep",
+    "hessian-free": "methods.qiao2025hessianfree:HessianFree",
+}
+PACKAGES = ("unlearning", "learning", "methods", "audit", "properties", "reports")
+PARTS = ("learn", "unlearn", "certify", "release")
+
+
+def registered_methods() -> dict[str, str]:
+    """Names and targets of the shipped methods and of those that other installed distributions register."""
+    return SHIPPED | {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
+    """Names and targets of `--define NAME=TARGET`.
+
+    Raises:
+        PlanError: not of that form, a name given twice, or the name of a registered method.
+    """
+    found: dict[str, str] = {}
+    for definition in definitions:
+        name, equals, target = definition.partition("=")
+        if not (equals and name and ":" in target) or ":" in name:
+            raise PlanError(f"--define must be NAME=TARGET, got {definition!r}; write mine=path/to/mine.py:Class.")
+        if name in found or name in registered_methods():
+            raise PlanError(f"--define must give a new name, got {name!r}, which is taken; choose another.")
+        found[name] = target
+    return found
+
+
+def check_packages() -> None:
+    """Refuse to go on when a foreign package hides one of ours.
+
+    Raises:
+        HiddenPackage: a package of ours would be imported from another folder than the one this file lies in.
+    """
+    home = Path(__file__).resolve().parent.parent
+    for name in PACKAGES:
+        found = _place_of(name)
+        if found is not None and found.parent != home:
+            raise HiddenPackage(
+                f"package {name} must be {home / name}, got {found}, which hides it; start certunlearn outside "
+                f"{found.parent}, take that folder off PYTHONPATH, or rename the package there."
+            )
+
+
+def load_target(target: str, *, folder: Path | None = None, where: str = "target") -> Any:
+    """Import what `path/to/mine.py:Name` or `package.module:Name` names.
+
+    The folder of a file is importable while the file is imported, behind everything else.
+
+    Args:
+        target: file or module, a colon, a name in it.
+        folder: where a relative path starts; the current folder without it.
+        where: place in the plan, for messages.
+
+    Raises:
+        PlanError: wrong form, no such file, module or name, or the code raises while it is imported.
+        HiddenPackage: the code needs a package of its own that has the name of one of ours.
+    """
+    source, colon, name = target.rpartition(":")
+    if not (colon and source and name.isidentifier()):
+        raise PlanError(
+            f'{where} must be "path/to/mine.py:Name" or "package.module:Name", got "{target}"; write both parts.'
+        )
+    if source.endswith(".py") or "/" in source or "\\" in source:
+        module = _load_file((folder or Path.cwd()) / source, target, where)
+    else:
+        module = _load_module(source, target, where)
+    if not hasattr(module, name):
+        public = [known for known in vars(module) if not known.startswith("_")]
+        close = get_close_matches(name, public, 1)
+        hint = f"did you mean {close[0]}" if close else f"it has {', '.join(public[:10]) or 'no public names'}"
+        raise PlanError(f'{where} must name something in {source}, got "{name}"; {hint}.')
+    return getattr(module, name)
+
+
+def load_method(target: str, *, folder: Path | None = None, where: str = "method") -> type[AnyMethod]:
+    """Load a method's class: a registered name, a file or a module.
+
+    Raises:
+        PlanError: as `load_target`; or it is no class, or lacks a part of a method.
+    """
+    check_packages()
+    found = load_target(registered_methods().get(target, target), folder=folder, where=where)
+    if not isinstance(found, type):
+        raise PlanError(f"{where} must name a class, got {target}, a {type(found).__name__}; name the method's class.")
+    fields = {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
+    missing = [part for part in PARTS if not callable(getattr(found, part, None))]
+    if not hasattr(found, "declaration") and "declaration" not in fields | set(inspect.get_annotations(found)):
+        missing.append("declaration")
+    if missing:
+        raise PlanError(
+            f"{where} must have learn, unlearn, certify, release and declaration, got {target} without "
+            f"{', '.join(missing)}; see unlearning.protocols.Method."
+        )
+    return found
+
+
+def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where: str = "method") -> AnyMethod:
+    """Build a method with a row's parameters.
+
+    Args:
+        method: a loaded class.
+        parameters: its arguments by name.
+        where: the row, for messages: rows[2].
+
+    Raises:
+        PlanError: a parameter the method does not know, lacks, or refuses; or its declaration is none.
+    """
+    place = f"{where}.parameters"
+    try:
+        known = [p for p in inspect.signature(method).parameters.values() if p.name != "self"]
+    except (TypeError, ValueError):
+        known = []
+    names = [p.name for p in known if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+    if known and all(p.kind is not p.VAR_KEYWORD for p in known) or not known:
+        for name in parameters:
+            if name not in names:
+                close = get_close_matches(name, names, 1)
+                hint = f"did you mean {close[0]}" if close else f"it takes {', '.join(names) or 'none'}"
+                raise PlanError(f'{place}.{name} must be a parameter of {method.__name__}, got "{name}"; {hint}.')
+    for p in known:
+        if p.name in names and p.default is p.empty and p.name not in parameters:
+            raise PlanError(
+                f"{place}.{p.name} must be given for {method.__name__}, got nothing; write {p.name} = … there."
+            )
+    try:
+        made = method(**parameters)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        blamed = next((name for name in parameters if name in str(error)), None)
+        got = f"{blamed} = {parameters[blamed]!r}" if blamed else repr(dict(parameters))
+        raise PlanError(
+            f"{place}{f'.{blamed}' if blamed else ''} must suit {method.__name__}, got {got}: {_first_line(error)}"
+        ) from error
+    if not isinstance(made.declaration, Declaration):
+        raise PlanError(
+            f"{where}.method must declare itself with an unlearning.Declaration, got "
+            f"{type(made.declaration).__name__} in {method.__name__}; set declaration = Declaration(…)."
+        )
+    return made
+
+
+def resolve_code(plan: "Plan", *, trust: bool, defined: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Load all code that a plan names: method classes, functions of datasets and of models, by name as written there.
+
+    Args:
+        plan: a plan; relative paths in it start at its folder, those of `defined` at the current one.
+        trust: whether the user lets the plan name code to run.
+        defined: names and targets of the command line.
+
+    Raises:
+        NotTrusted: the plan names code and nobody trusts it; nothing has been imported then.
+        PlanError: something named cannot be loaded or is no method.
+        HiddenPackage: a foreign package hides one of ours.
+    """
+    defined = defined or {}
+    check_packages()
+    named = [name for name in plan.names() if ":" in name.target]
+    if named and not trust:
+        listed = ", ".join(f"{name.target} ({name.where})" for name in named)
+        raise NotTrusted(
+            f"{named[0].where} must not name code unless you trust the plan, got {listed}; read that code, then "
+            "add --trust."
+        )
+    loaded: dict[str, Any] = {}
+    for where, target in plan.names():
+        if target in loaded:
+            continue
+        own = target in defined
+        folder = None if own else plan.folder
+        load = load_method if where.endswith("method") else load_target
+        loaded[target] = load(defined[target] if own else target, folder=folder, where=where)
+    check_packages()
+    return loaded
+
+
+def load_dataset(plan: "Plan", name: str, code: Mapping[str, Any], *, folder: Path | None) -> "Dataset":
+    """Read and prepare one dataset of a plan.
+
+    Args:
+        plan: a plan.
+        name: of a dataset in it.
+        code: what `resolve_code` loaded.
+        folder: folder of data, from --data or CERTUNLEARN_DATA; None: none was named.
+
+    Raises:
+        PlanError: the data do not fit what the plan says of them; the message begins with the place in the plan.
+    """
+    from learning.data import prepare  # imports torch, which reading a plan does not need
+
+    spec = plan.datasets[name]
+    try:
+        return prepare(
+            _raw(plan, name, code, folder),
+            rows=spec.rows,
+            holdout=spec.holdout,
+            standardise=spec.standardise,
+            norm=spec.norm,
+            bias=spec.bias,
+            split_seed=spec.split_seed,
+        )
+    except PlanError as error:
+        from .plan.messages import spell  # plans import this module
+
+        raise PlanError(f"{spell(('datasets', name))}.{error}") from error
+
+
+def _raw(plan: "Plan", name: str, code: Mapping[str, Any], folder: Path | None) -> "RawDataset":
+    from learning.data import embedded, from_csv, from_function, from_npz  # imports torch
+
+    spec = plan.datasets[name]
+    if spec.source == "function":
+        return from_function(code[spec.function], name=name, origin=f"function {spec.function}", remark=spec.remark)
+    if spec.source == "npz":
+        return from_npz(
+            (folder or Path.cwd()) / spec.file,
+            features=spec.features,
+            labels=spec.labels,
+            holdout_features=spec.holdout_features,
+            holdout_labels=spec.holdout_labels,
+            name=name,
+            remark=spec.remark,
+        )
+    if spec.source == "csv":
+        return from_csv(
+            (folder or Path.cwd()) / spec.file,
+            label=spec.label,
+            header=spec.header,
+            columns=spec.columns,
+            missing=spec.missing,
+            delimiter=spec.delimiter,
+            name=name,
+            remark=spec.remark,
+        )
+    return dataclasses.replace(embedded(spec.source), remark=spec.remark)
+
+
+def _place_of(name: str) -> Path | None:
+    """Folder or file from which a top-level package is, or would be, imported."""
+    module = sys.modules.get(name)
+    spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or ())
+    place = folders[0] if folders else spec.origin
+    return None if place is None else Path(place).resolve()
+
+
+def _load_file(path: Path, target: str, where: str) -> ModuleType:
+    path = path.resolve()
+    if not path.is_file():
+        raise PlanError(
+            f'{where} must name an existing file, got "{target}", not found at {path}; correct the path, which starts '
+            "at the plan's folder (at the current folder for --define)."
+        )
+    name = f"certunlearn_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PlanError(f'{where} must name a Python file, got "{target}"; its name has to end in .py.')
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        _explain_hidden(error, path.parent)
+        raise PlanError(
+            f'{where} must name code that can be imported, got "{target}": {_blame(error, path)}'
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+def _load_module(source: str, target: str, where: str) -> ModuleType:
+    try:
+        return importlib.import_module(source)
+    except (Exception, SystemExit) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{source}.".startswith(f"{missing}."):
+            raise PlanError(
+                f'{where} must name an installed module, got "{target}" (no module {missing}); '
+                'install it, or write "path/to/mine.py:Name".'
+            ) from error
+        raise PlanError(
+            f'{where} must name code that can be imported, got "{target}": {_blame(error, None)}'
+        ) from error
+
+
+def _explain_hidden(error: BaseException, folder: Path) -> None:
+    """Say so when the user's code wanted its own package and got ours of the same name."""
+    wanted = error.name.partition(".")[0] if isinstance(error, ImportError) and error.name else ""
+    theirs = folder / wanted
+    ours = Path(__file__).resolve().parent.parent / wanted
+    if wanted in PACKAGES and theirs != ours and (theirs.is_dir() or theirs.with_suffix(".py").is_file()):
+        raise HiddenPackage(
+            f"package {wanted} must be {ours} here, got an import meant for {theirs}; rename that package, or import "
+            "its modules by another name."
+        ) from error
+
+
+def _blame(error: BaseException, path: Path | None) -> str:
+    """Last line of a traceback, with the place in the user's code."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} (line {error.lineno} of {Path(error.filename or '?').name})."
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if path is None or Path(frame.filename) == path]
+    place = f" (line {own[-1].lineno} of {Path(own[-1].filename).name})" if own else ""
+    return f"{type(error).__name__}: {_first_line(error)}{place}."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

@@ -1,0 +1,51 @@
+"""Audit plans: what to train, what to delete, which method, what is claimed, how hard to look. One TOML file."""
+
+from .models import (
+    ClaimSpec,
+    ClassRequest,
+    CodeTarget,
+    CsvSpec,
+    DatasetSpec,
+    EmbeddedSpec,
+    FunctionSpec,
+    IdsRequest,
+    MinimiseSpec,
+    NpzSpec,
+    Plan,
+    RandomRequest,
+    RecipeSpec,
+    Replicas,
+    RequestSpec,
+    RowSpec,
+    SgdSpec,
+    TaskSpec,
+    code_targets,
+)
+from .reading import parse_plan, read_plan
+from .requests import check_requests, resolve_request
+
+__all__ = [
+    "ClaimSpec",
+    "ClassRequest",
+    "CodeTarget",
+    "CsvSpec",
+    "DatasetSpec",
+    "EmbeddedSpec",
+    "FunctionSpec",
+    "IdsRequest",
+    "MinimiseSpec",
+    "NpzSpec",
+    "Plan",
+    "RandomRequest",
+    "RecipeSpec",
+    "Replicas",
+    "RequestSpec",
+    "RowSpec",
+    "SgdSpec",
+    "TaskSpec",
+    "check_requests",
+    "code_targets",
+    "parse_plan",
+    "read_plan",
+    "resolve_request",
+]

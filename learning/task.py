@@ -1,0 +1,193 @@
+"""A task: dataset, model, objective and recipe; and the state that every method shares."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor
+
+from unlearning.errors import PlanError, ShapeMismatch
+from unlearning.streams import Streams
+
+from .objectives import Constants, Objective
+
+if TYPE_CHECKING:
+    from .data import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class SGD:
+    """Minibatch gradient descent with recorded batches: η_t = step_size · decay^t, t counted in steps.
+
+    Attributes:
+        epochs: passes over the record ids, each in an order of its own.
+        batch_size: record ids per step; the last batch of an epoch may be smaller.
+        step_size: η_0.
+        decay: factor per step.
+        momentum: heavy-ball factor, no dampening, no Nesterov.
+        divisor: "fixed" keeps |B_t| when records are removed, "remaining" averages over the records that are left and
+            skips a step whose batch is empty.
+    """
+
+    epochs: int
+    batch_size: int
+    step_size: float
+    decay: float = 1.0
+    momentum: float = 0.0
+    divisor: str = "remaining"
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            PlanError: a field is out of range.
+        """
+        if self.epochs < 1 or self.batch_size < 1:
+            raise PlanError(f"epochs and batch_size must be >= 1, got {self.epochs} and {self.batch_size}.")
+        if not self.step_size > 0:
+            raise PlanError(f"step_size must be > 0, got {self.step_size}.")
+        if not 0 < self.decay <= 1:
+            raise PlanError(f"decay must be in (0, 1], got {self.decay}.")
+        if not 0 <= self.momentum < 1:
+            raise PlanError(f"momentum must be in [0, 1), got {self.momentum}.")
+        if self.divisor not in ("fixed", "remaining"):
+            raise PlanError(f'divisor must be "fixed" or "remaining", got {self.divisor!r}.')
+
+    def __str__(self) -> str:
+        """The recipe in words."""
+        extra = f", decay {self.decay:g} a step" if self.decay < 1 else ""
+        extra += f", momentum {self.momentum:g}" if self.momentum else ""
+        return (
+            f"gradient descent, {self.epochs} epochs, batches of {self.batch_size}, step size {self.step_size:g}{extra}, "
+            f"{self.divisor} divisor"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Minimise:
+    """The exact minimiser: Newton's method to ‖∇F‖ ≤ tolerance. It has no seed."""
+
+    tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        """Check the field.
+
+        Raises:
+            PlanError: the tolerance is not a positive number.
+        """
+        if not self.tolerance > 0:
+            raise PlanError(f"tolerance must be > 0, got {self.tolerance}.")
+
+    def __str__(self) -> str:
+        """The recipe in words."""
+        return f"exact minimiser, gradient norm at most {self.tolerance:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is learned, on which device.
+
+    Attributes:
+        name: as in the plan.
+        dataset: prepared data; features [n, d] and labels [n] are moved to `device` here.
+        objective: model and loss.
+        recipe: how A trains.
+        device: where tensors live.
+        dtype: of parameters and features; bounds are always computed in float64.
+    """
+
+    name: str
+    dataset: "Dataset"
+    objective: Objective
+    recipe: SGD | Minimise
+    device: torch.device
+    dtype: torch.dtype = torch.float64
+
+    @property
+    def rows(self) -> int:
+        """Number of training records n."""
+        return int(self.dataset.features.shape[0])
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether training has no seed."""
+        return isinstance(self.recipe, Minimise)
+
+    @property
+    def constants(self) -> Constants | None:
+        """Proved constants of the objective on this dataset's input norm."""
+        return self.objective.constants(self.dataset.norm_upper)
+
+    def features(self) -> Tensor:
+        """Training features [n, d] on the device."""
+        return self.dataset.features.to(self.device, self.dtype)
+
+    def labels(self) -> Tensor:
+        """Training labels [n] on the device."""
+        return self.dataset.labels.to(self.device)
+
+    def everyone(self, replicas: int) -> Tensor:
+        """Membership [K, n] of all records."""
+        return torch.ones(replicas, self.rows, dtype=torch.bool, device=self.device)
+
+    def check_members(self, members: Tensor, name: str = "members") -> None:
+        """Refuse a mask of the wrong shape or type.
+
+        Raises:
+            ShapeMismatch: the mask is not [K, n].
+            TypeError: the mask is not boolean.
+        """
+        if members.ndim != 2 or members.shape[1] != self.rows:
+            raise ShapeMismatch(name, ["K", self.rows], list(members.shape))
+        if members.dtype is not torch.bool:
+            raise TypeError(f"{name} must be a boolean mask, got {members.dtype}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A learned or unlearned model of K replicas before any noise, and what it was learned from.
+
+    Attributes:
+        parameters: [K, P].
+        task: what was learned.
+        members: records still in the training set, bool [K, n].
+        streams: the training streams, None when replicas were repeated by `take`.
+    """
+
+    parameters: Tensor
+    task: Task
+    members: Tensor
+    streams: Streams | None
+
+    def take(self, positions: list[int]) -> Self:
+        """State of the replicas at these positions; a position may repeat."""
+        unique = len(set(positions)) == len(positions)
+        streams = self.streams.select(self.streams.replicas[p] for p in positions) if self.streams and unique else None
+        return replace(self, parameters=self.parameters[positions], members=self.members[positions], streams=streams)
+
+    def training_streams(self) -> Streams:
+        """The training streams.
+
+        Raises:
+            ValueError: the replicas were repeated, so that they no longer are independent runs.
+        """
+        if self.streams is None:
+            raise ValueError("streams must be known to unlearn; this state repeats replicas and can only be released.")
+        return self.streams
+
+
+def check_request(state: Learned, request: Tensor) -> None:
+    """Refuse a request that is not a proper part of the training set.
+
+    Raises:
+        ValueError: a record is not (or no longer) a member, or nothing would be left.
+    """
+    state.task.check_members(request, "request")
+    if request.shape[0] != state.members.shape[0]:
+        raise ShapeMismatch("request", list(state.members.shape), list(request.shape))
+    outside = request & ~state.members
+    if bool(outside.any()):
+        replica, record = (int(x) for x in outside.nonzero()[0])
+        raise ValueError(f"request must name records still in the training set, got record {record} of replica {replica}.")
+    if bool((request == state.members).all(1).any()):
+        raise ValueError("request must leave at least one record, got all of them. Delete the model instead.")

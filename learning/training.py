@@ -1,0 +1,126 @@
+"""Training fleets: K replicas at once, each with its own initial point, batch order and membership.
+
+One loop for all: `sgd_steps` is an iterator of steps, consumed alike by plain training and by methods that must see
+the trajectory. Randomness is drawn per replica outside the batched operations, so that a replica's numbers do not
+depend on which others share its chunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearning.errors import Diverged
+from unlearning.streams import Streams
+
+from .minimiser import minimise
+from .objectives import Point
+from .task import SGD, Learned, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of K replicas.
+
+    Attributes:
+        index: t, from 0.
+        step_size: η_t.
+        parameters: w_t, [K, P].
+        rows: record ids of the batch, [K, B].
+        member: which of them are in the replica's training set, bool [K, B].
+        divisor: number the batch's sum is divided by, [K]; 1 for an empty batch.
+        point: the objective at w_t on this batch.
+        gradient: mean gradient over the members of the batch, [K, P].
+        following: w_{t+1}, [K, P].
+    """
+
+    index: int
+    step_size: float
+    parameters: Tensor
+    rows: Tensor
+    member: Tensor
+    divisor: Tensor
+    point: Point
+    gradient: Tensor
+    following: Tensor
+
+    @property
+    def weights(self) -> Tensor:
+        """Membership over divisor, [K, B]."""
+        return self.member.to(self.parameters.dtype) / self.divisor.unsqueeze(-1)
+
+
+def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step]:
+    """Steps of gradient descent on the records of `members`, bool [K, n].
+
+    The initial point and the order of record ids come from the replica's streams alone: training with fewer members
+    and the same streams is the paired retraining.
+
+    Raises:
+        Diverged: parameters became infinite or NaN; the message names replica, step and likely cause.
+    """
+    recipe = task.recipe
+    if not isinstance(recipe, SGD):
+        raise TypeError(f"recipe must be SGD, got {type(recipe).__name__}.")
+    task.check_members(members)
+    features, labels = task.features(), task.labels()
+    parameters = task.objective.initial(streams.generators("initial")).to(task.device, task.dtype)
+    velocity = torch.zeros_like(parameters) if recipe.momentum else None
+    orders = streams.generators("order")
+    diverged = torch.full((len(streams),), -1, device=task.device)
+    step_size, index = recipe.step_size, 0
+    for _ in range(recipe.epochs):
+        order = torch.from_numpy(np.stack([g.permutation(task.rows) for g in orders])).to(task.device)
+        present = members.gather(1, order)
+        for start in range(0, task.rows, recipe.batch_size):
+            rows = order[:, start : start + recipe.batch_size]
+            member = present[:, start : start + recipe.batch_size]
+            count = member.sum(1) if recipe.divisor == "remaining" else torch.full_like(diverged, rows.shape[1])
+            divisor = count.clamp(min=1).to(task.dtype)
+            point = task.objective.at(parameters, features[rows], labels[rows])
+            gradient = point.gradient(member.to(task.dtype) / divisor.unsqueeze(-1))
+            if velocity is None:
+                following = parameters - step_size * gradient
+            else:
+                velocity = recipe.momentum * velocity + gradient
+                following = parameters - step_size * velocity
+            yield Step(index, step_size, parameters, rows, member, divisor, point, gradient, following)
+            parameters = following
+            broken = ~torch.isfinite(parameters).all(1) & (diverged < 0)
+            diverged = torch.where(broken, index, diverged)
+            step_size, index = step_size * recipe.decay, index + 1
+        _refuse_diverged(task, diverged, streams)
+
+
+def _refuse_diverged(task: Task, diverged: Tensor, streams: Streams) -> None:
+    if not bool((diverged >= 0).any()):
+        return
+    position = int((diverged >= 0).nonzero()[0])
+    recipe, constants = task.recipe, task.constants
+    cause = "Lower recipe.step_size, or look for infinite or huge features."
+    if isinstance(recipe, SGD) and constants is not None and recipe.step_size > 2 / constants.smoothness_upper:
+        limit = 2 / constants.smoothness_upper
+        cause = f"recipe.step_size = {recipe.step_size:g} exceeds 2/smoothness = {limit:.3g}: lower it."
+    raise Diverged(
+        f"Training of task {task.name!r} diverged: replica {streams.replicas[position]} is not finite after step "
+        f"{int(diverged[position])}. {cause}"
+    )
+
+
+def train(task: Task, members: Tensor, *, streams: Streams) -> Learned:
+    """Run the recipe on the records of `members`, bool [K, n]; the learning algorithm A of most methods.
+
+    Raises:
+        Diverged: gradient descent left the finite numbers.
+        NotConverged: the minimiser did not reach its tolerance.
+    """
+    if isinstance(task.recipe, SGD):
+        step = None
+        for step in sgd_steps(task, members, streams=streams):  # noqa: B007  the last step is what is wanted
+            pass
+        if step is None:
+            raise ValueError("A recipe must have at least one step.")
+        return Learned(step.following, task, members, streams)
+    return Learned(minimise(task, members, task.recipe.tolerance), task, members, streams)

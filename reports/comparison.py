@@ -1,0 +1,111 @@
+"""The rows of a plan side by side."""
+
+from unlearning.record import Evidence, Row
+
+from . import figures
+from .document import Cell, Column, Figure, Section, Table
+from .numerals import MISSING, exact, number, percent
+from .readings import accuracy, achieved_epsilon, detectable, epsilon_lower, noop_epsilon, standing
+from .wording import expectation, word
+
+
+def findings_table(evidence: Evidence) -> Table:
+    """Per row: the verdict, what was claimed, and what was found of ε."""
+    columns = (
+        Column("Row", "text", 2.2),
+        Column("Verdict", "word"),
+        Column("Standing", "word"),
+        Column("ε claimed"),
+        Column("δ"),
+        Column("ε lower\u00a0bound"),
+        Column("ε achieved"),
+        Column("ε doing\u00a0nothing"),
+        Column("would\u00a0refute ε\u00a0≥"),
+    )
+    rows = tuple(_finding(place, row) for place, row in enumerate(evidence.rows, start=1))
+    caption = (
+        "Verdict and ε by row. Lower bound: from released models, at the row’s failure probability. Achieved and doing "
+        f"nothing: exact, from noise-free distances. Would refute: with probability .8. {MISSING}: not computable."
+    )
+    return Table(caption, columns, rows)
+
+
+def _finding(place: int, row: Row) -> tuple[Cell, ...]:
+    able = detectable(row)
+    return (
+        _name(place, row, row.method if row.method != row.name else ""),
+        word(row.verdict, expectation(row)),
+        Cell(standing(row).word),
+        Cell(exact(row.claim.epsilon)),
+        Cell(exact(row.claim.delta)),
+        Cell(number(epsilon_lower(row), rounding="down")),
+        Cell(number(achieved_epsilon(row))),
+        Cell(number(noop_epsilon(row))),
+        Cell(number(able[0], rounding="up") if able else MISSING),
+    )
+
+
+def _name(place: int, row: Row, note: str = "") -> Cell:
+    return Cell(row.name, note, target=f"row-{place}")
+
+
+def mechanism_table(evidence: Evidence) -> Table:
+    """Per row: the bound and the noise beside the distances."""
+    columns = (
+        Column("Row", "text", 2.2),
+        Column("Δ budget"),
+        Column("Δ largest"),
+        Column("slack d/Δ"),
+        Column("σ"),
+        Column("d unlearned"),
+        Column("d doing\u00a0nothing"),
+    )
+    rows = []
+    for place, row in enumerate(evidence.rows, start=1):
+        certificate, found = row.certificate, row.distances
+        rows.append((
+            _name(place, row),
+            Cell(number(certificate.sensitivity_budget if certificate else None, rounding="up")),
+            Cell(number(certificate.sensitivity_upper_largest if certificate else None, rounding="up")),
+            Cell(number(found.slack_largest if found else None)),
+            Cell(number(row.noise_scale)),
+            Cell(number(found.unlearned[-1] if found and found.unlearned else None)),
+            Cell(number(found.original[-1] if found and found.original else None)),
+        ))
+    caption = (
+        "Bound, noise and largest distance d to the claim’s reference, in units of the weights. "
+        f"{MISSING}: not computable, or no certificate."
+    )
+    return Table(caption, columns, tuple(rows))
+
+
+def accuracy_table(evidence: Evidence) -> Table:
+    """Per row: accuracy of the released model beside the retrained one."""
+    parts = ("forget", "retain", "holdout")
+    columns = (
+        Column("Row", "text", 2.2),
+        *(Column(f"{part} {who}") for part in parts for who in ("released", "retrained")),
+    )
+    rows = []
+    for place, row in enumerate(evidence.rows, start=1):
+        released, retrained = accuracy(row, "released", "unlearned"), accuracy(row, "retrained", "reference")
+        cells = [
+            Cell(percent(getattr(model, part)) if model else MISSING)
+            for part in parts
+            for model in (released, retrained)
+        ]
+        rows.append((_name(place, row), *cells))
+    return Table("Mean accuracy over replicas, in percent.", columns, tuple(rows))
+
+
+def comparison(evidence: Evidence) -> Section:
+    """The section that compares all rows."""
+    picture = Figure(
+        figures.comparison(evidence) if evidence.rows else "",
+        "Where every row stands: the promise, the ε that the noise really gives, the ε that releases alone refuted, "
+        "and the ε of doing nothing. A promise to the right of doing nothing asks for no forgetting. "
+        "A missing mark was not computable.",
+        "Chart of claimed, refuted, achieved and do-nothing ε by row; the numbers are in the tables.",
+    )
+    blocks = (picture, mechanism_table(evidence), accuracy_table(evidence)) if evidence.rows else ()
+    return Section("comparison", "How do the rows compare?", blocks)

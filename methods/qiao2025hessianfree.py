@@ -96,6 +96,13 @@ class HessianFree:
         reference=Reference.EMPTY_REQUEST,
         seed_policy=SeedPolicy.PER_SEED,
         stores="the recorded run (seed, batches, training set), or one vector per record",
+        differs=(
+            "A record's own injection is not multiplied by its own factor, as the recursion says and the public code "
+            "does not.",
+            "The remaining-divisor target (a real retraining averages over the records left) and its certificate are "
+            "added.",
+            "The certificate is the checked recursion, not the published noise formula.",
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -74,6 +74,11 @@ class NewtonStep:
         reference=Reference.EMPTY_REQUEST,
         seed_policy=SeedPolicy.DETERMINISTIC,
         stores="the parameters and the training set (its Hessian is formed at deletion time)",
+        differs=(
+            "The noise may be calibrated exactly (Balle & Wang 2018) instead of by the classical formula.",
+            "The tolerance of the solver is part of the bounds.",
+            "The bias is regularised with the other weights.",
+        ),
     )
 
     def __post_init__(self) -> None:

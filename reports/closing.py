@@ -70,9 +70,9 @@ def controls(evidence: Evidence) -> Section:
     wrong = sum(p.contradicted for p in made)
     answer = (
         f"{good} of {plural(len(found), 'control')} behaved. Predictions were made from noise-free weights before any "
-        f"noise was drawn: {plural(len(made), 'prediction')}, {count(wrong)} contradicted; {count(silent)} lines allowed "
-        f"none at this number of runs. A sound audit sees any contradiction with probability at most "
-        f"{exact(evidence.control_failure_probability)}."
+        f"noise was drawn: {plural(len(made), 'prediction')}, {count(wrong)} contradicted; "
+        f"{count(silent)} lines allowed none at this number of runs. A sound audit sees any contradiction with "
+        f"probability at most {exact(evidence.control_failure_probability)}."
     )
     columns = (
         Column("Planted in", "text", 1.6),

@@ -57,6 +57,7 @@ STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
+_GLYPH = re.compile(r"(?:STIX|DejaVu)[A-Za-z]*-[A-Za-z0-9-]+")
 _SMALLEST, _LARGEST = 1e-12, 1e12
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -97,7 +98,7 @@ class Lanes:
             ticks, labels = [*ticks, self.place(math.inf)], [*labels, "∞"]
             axes.axvline(self.high + edge, color=FAINT, linewidth=0.6, linestyle=(0, (1, 2)))
         axes.set_xticks(ticks, labels)
-        if self.high - self.low <= 6:
+        if self.high - self.low <= 5:
             minor = [p + math.log10(m) for p in range(self.low, self.high) for m in range(2, 10)]
             axes.set_xticks(minor, minor=True)
         axes.set_xlim(
@@ -159,21 +160,32 @@ def style() -> "mpl.RcParams":
 
 
 def to_svg(figure: Figure, salt: str) -> str:
-    """Write a figure as SVG: the same bytes for the same figure, and no identifier shared with another figure."""
+    """Write a figure as SVG: the same bytes for the same figure; two figures share no names but those of glyphs."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<defs>\s*<style.*?</defs>", "", text, flags=re.DOTALL)
+    text = text.replace("<svg", '<svg stroke-linejoin="round" stroke-linecap="butt"', 1)
     text = re.sub(r' (?:d|x|y|x1|y1|x2|y2|points)="[^"]*"', lambda m: _shorten(m.group()), text)
     text = re.sub(r"\s*\n\s*", "\n", text)
-    prefix = "g" + hashlib.sha256(salt.encode()).hexdigest()[:6] + "-"
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m.group(1)}"' if m.group(1) in used else "", text)
-    text = text.replace('href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
-    return text.strip()
+    prefix = "g" + hashlib.sha256(salt.encode()).hexdigest()[:6] + "-"
+    names = {name: name if _GLYPH.fullmatch(name) else prefix + name for name in used}
+    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{names[m.group(1)]}"' if m.group(1) in used else "", text)
+    return re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m.group(1) + names[m.group(2)], text).strip()
+
+
+def without_glyphs(svg: str, known: set[str]) -> str:
+    """Leave out the glyphs that an earlier picture of the same page defines, and note those of this one."""
+
+    def once(match: re.Match[str]) -> str:
+        seen = match.group(1) in known
+        known.add(match.group(1))
+        return "" if seen else match.group()
+
+    return re.sub(rf'<path id="({_GLYPH.pattern})"[^>]*/>\n?', once, svg)
 
 
 def _shorten(text: str) -> str:

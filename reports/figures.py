@@ -73,8 +73,8 @@ def tradeoff(row: Row, salt: str) -> str:
     """Draw the trade-off curves of a row between its claim and the diagonal: whole, and enlarged by logarithms."""
     curves = [c for c in row.curves if c.alpha]
     with mpl.rc_context(style()):
-        figure = new_figure(7.2, 3.55)
-        whole, corner = axes_at(figure, 0.75, 0.55, 3.75, 0.5), axes_at(figure, 4.4, 0.55, 0.1, 0.5)
+        figure = new_figure(7.2, 3.62)
+        whole, corner = axes_at(figure, 0.75, 0.62, 3.75, 0.5), axes_at(figure, 4.4, 0.62, 0.1, 0.5)
         floor = _floor(curves)
         for axes, grid in ((whole, np.linspace(0, 1, 201)), (corner, np.geomspace(10.0**floor, 1, 161))):
             axes.plot(grid, 1 - grid, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), label="indistinguishable")

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from .document import Document, plain
-from .drawing import VARIABLES
+from .drawing import VARIABLES, without_glyphs
 from .text import visible
 
 _FOLDER = Path(__file__).parent
@@ -23,7 +23,8 @@ def to_html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = _picture
+    known: set[str] = set()
+    environment.filters["picture"] = lambda svg, description: _picture(without_glyphs(svg, known), description)
     script = (_FOLDER / "report.js").read_text(encoding="utf-8").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html").render(

@@ -14,7 +14,7 @@ from .document import Document, plain
 from .text import printable
 
 _TEMPLATE = Path(__file__).with_name("report.typ")
-_STANDARD: Literal["a-2b"] = "a-2b"
+_STANDARD: Literal["a-2a"] = "a-2a"
 
 
 def to_pdf(document: Document) -> bytes:
@@ -24,8 +24,6 @@ def to_pdf(document: Document) -> bytes:
         RecordError: typst refused or warned.
     """
     data = plain(document, printable)
-    stamp = _timestamp(document.date)
-    data["dated"] = stamp is not None
     try:
         pdf, warnings = typst.compile_with_warnings(
             _TEMPLATE.read_bytes(),
@@ -33,7 +31,7 @@ def to_pdf(document: Document) -> bytes:
             ignore_system_fonts=True,
             sys_inputs={"document": json.dumps(data, ensure_ascii=False)},
             pdf_standards=[_STANDARD],
-            timestamp=stamp or 0,
+            timestamp=_timestamp(document.date),
         )
     except typst.TypstError as error:
         raise RecordError(f"The report of this record could not be typeset: {_brief(error.message)}") from error
@@ -42,11 +40,12 @@ def to_pdf(document: Document) -> bytes:
     return bytes(pdf)
 
 
-def _timestamp(date: str) -> int | None:
+def _timestamp(date: str) -> int:
+    """Seconds since 1970, or 0 where the date cannot be read: PDF/A asks for some date, and a clock is no source."""
     try:
         found = datetime.fromisoformat(date)
     except ValueError:
-        return None
+        return 0
     aware = found if found.tzinfo else found.replace(tzinfo=UTC)
     return max(0, int(aware.timestamp()))
 

@@ -116,10 +116,8 @@ def _distance_sentence(row: Row) -> str:
     if found is None or not found.unlearned or not found.original:
         return f"Largest distances are {NOT_COMPUTABLE}."
     unlearned, original = found.unlearned[-1], found.original[-1]
-    text = (
-        f"The unlearned model is at most {number(unlearned)} from its reference; doing nothing would leave up to "
-        f"{number(original)}"
-    )
+    near = f"at most {number(unlearned)} from its reference" if unlearned > 0 else "exactly its reference"
+    text = f"Before noise, the unlearned model is {near}; doing nothing would leave up to {number(original)}"
     if unlearned > 0 and original > 0:
         text += f", {number(original / unlearned)} times as far" if original >= unlearned else ", which is nearer"
     text += f". Largest d/Δ: {number(found.slack_largest)}." if found.slack_largest is not None else "."
@@ -259,9 +257,13 @@ def _derivation(line: Line) -> Paragraph:
     if line.counts_reference is not None:
         parts.append(f"reference {count(line.counts_reference)} of {count(line.runs_reference)}")
     parts += [
-        f"{name} {number(v, 6)}"
+        f"{name} {_six(v)}"
         for name, v in (("statistic", line.statistic), ("threshold", line.threshold))
         if v is not None
     ]
-    parts += [f"{name} = {number(v, 6)}" for name, v in sorted(line.derivation.items())]
+    parts += [f"{name} = {_six(v)}" for name, v in sorted(line.derivation.items())]
     return Paragraph("; ".join(parts) + ".", f"{line.title}.", "note")
+
+
+def _six(value: float) -> str:
+    return exact(float(f"{value:.6g}"))

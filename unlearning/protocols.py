@@ -21,6 +21,7 @@ class Declaration:
         seed_policy: which randomness its theorem speaks of.
         gaussian_noise: release = fixed weights + N(0, σ²I), the same σ on both sides; rungs A and B need it.
         stores: what the state keeps for unlearning.
+        differs: what this code does otherwise than the paper, one sentence each.
         exempt: laws that do not apply, each with the reason.
     """
 
@@ -30,6 +31,7 @@ class Declaration:
     seed_policy: SeedPolicy = SeedPolicy.PER_SEED
     gaussian_noise: bool = True
     stores: str = "the parameters"
+    differs: tuple[str, ...] = ()
     exempt: dict[str, str] = field(default_factory=dict)
 
 

@@ -283,6 +283,15 @@ class Plan(_Spec):
         """The plan as plain JSON values with all defaults filled in, for hashing and for the record."""
         return self.model_dump(mode="json")
 
+    def with_seed(self, seed: int) -> Self:
+        """The same plan with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+    def with_replicas(self, replicas: int) -> Self:
+        """The same plan with this many test and selection runs in every row."""
+        few = Replicas(test=replicas, selection=replicas)
+        return self.model_copy(update={"rows": tuple(row.model_copy(update={"replicas": few}) for row in self.rows)})
+
     def names(self) -> list[CodeTarget]:
         """Everything the plan names that has to be loaded: methods, functions of datasets and of models."""
         found = [*self._functions(), *((("rows", i, "method"), row.method) for i, row in enumerate(self.rows))]

@@ -1,0 +1,214 @@
+"""From a checked plan to tasks, methods and designs: the only place where the plan's words become objects."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from audit.design import Design, lines_of_controls
+from audit.fleet import Subject
+from learning.data import Dataset
+from learning.networks import Network, mlp
+from learning.objectives import BinaryLogistic, Objective, Softmax
+from learning.task import SGD, Minimise, Task
+from unlearning.claim import Claim, SeedPolicy
+from unlearning.errors import PlanError
+from unlearning.gaussian import mu_of_epsilon_delta, noise_scale_upper
+from unlearning.protocols import AnyMethod, HasPriorSensitivity
+from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
+
+from .loader import load_dataset, make_method, registered_methods, resolve_code
+from .plan import Plan, RowSpec, TaskSpec, check_requests
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_CHUNK_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
+_CHUNK_REPLICAS = {"cpu": 100, "cuda": 4096}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRow:
+    """One row, ready to run.
+
+    Attributes:
+        spec: as in the plan.
+        subject: method, task and request.
+        design: claim, noise, numbers of runs.
+        calibration: how σ was fixed, in words.
+        chunk: replicas trained at once.
+    """
+
+    spec: RowSpec
+    subject: Subject
+    design: Design
+    calibration: str
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan with everything it names loaded."""
+
+    plan: Plan
+    tasks: dict[str, Task]
+    requests: dict[str, list[int]]
+    rows: list[BuiltRow]
+
+
+def build(
+    plan: Plan, *, device: torch.device, data: Path | None, trust: bool, defined: Mapping[str, str] | None = None
+) -> Built:
+    """Load code and data, and check what only they can tell.
+
+    Raises:
+        PlanError: something in the plan does not fit the data or the code.
+        NotTrusted: the plan names code and nobody trusts it.
+    """
+    code = resolve_code(plan, trust=trust, defined=defined)
+    shipped = registered_methods()
+    used = {task.dataset for task in plan.tasks.values()}
+    datasets = {name: load_dataset(plan, name, code, folder=data) for name in plan.datasets if name in used}
+    requests = check_requests(plan, datasets)
+    tasks = {
+        name: Task(
+            name,
+            datasets[spec.dataset],
+            _objective(name, spec, datasets[spec.dataset], code),
+            _recipe(spec),
+            device,
+            _DTYPES[spec.dtype],
+        )
+        for name, spec in plan.tasks.items()
+    }
+    controls = sum(len(row.controls) * lines_of_controls(frozenset(row.rungs)) for row in plan.rows)
+    rows = []
+    for position, spec in enumerate(plan.rows):
+        method_class = code.get(spec.method)
+        if method_class is None:
+            raise PlanError(f"rows[{position}].method must be one of {', '.join(shipped)}, got {spec.method!r}.")
+        method = make_method(method_class, spec.parameters, where=f"rows[{position}]")
+        rows.append(_row(plan, position, method, tasks[spec.task], requests[spec.task], controls))
+    return Built(plan, tasks, requests, rows)
+
+
+def _objective(name: str, spec: TaskSpec, dataset: Dataset, code: Mapping[str, Any]) -> Objective:
+    features = int(dataset.features.shape[1])
+    if spec.model == "binary-logistic":
+        return BinaryLogistic(features, spec.regularisation)
+    if spec.model == "softmax":
+        return Softmax(features, dataset.classes, spec.regularisation)
+    if spec.model == "mlp":
+        return Network(mlp(features, spec.hidden or (), dataset.classes, spec.activation or "tanh"), spec.regularisation)
+    module = code[str(spec.function)]()
+    if not isinstance(module, nn.Module):
+        raise PlanError(f"tasks.{name}.function must return a torch.nn.Module, got {type(module).__name__}.")
+    network = Network(module.to(_DTYPES[spec.dtype]), spec.regularisation)
+    _try_module(name, network, dataset)
+    return network
+
+
+def _try_module(name: str, network: Network, dataset: Dataset) -> None:
+    import numpy as np
+
+    flat = network.initial([np.random.default_rng(0)])[0]
+    try:
+        out = network.logits(flat, dataset.features[:2].to(flat.dtype))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise PlanError(
+            f"tasks.{name}.function must return a module for features of shape [n, {dataset.features.shape[1]}] in "
+            f"float64, got {str(error).splitlines()[0]} Reshape inside the module, or set bias = false."
+        ) from error
+    if tuple(out.shape) != (2, dataset.classes):
+        raise PlanError(
+            f"tasks.{name}.function must return logits of shape [n, {dataset.classes}], got {list(out.shape)}."
+        )
+
+
+def _recipe(spec: TaskSpec) -> SGD | Minimise:
+    recipe = spec.recipe
+    if recipe.kind == "minimise":
+        return Minimise(recipe.tolerance)
+    return SGD(recipe.epochs, recipe.batch_size, recipe.step_size, recipe.decay, recipe.momentum, recipe.divisor)
+
+
+def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int], controls: int) -> BuiltRow:
+    spec = plan.rows[position]
+    where = f"rows[{position}]"
+    declared = method.declaration
+    budget, calibration = _budget(spec, method, task, len(ids), where)
+    by_hand = spec.noise_scale is not None
+    if spec.noise_scale is not None:
+        noise_scale = spec.noise_scale
+    elif budget == 0:
+        noise_scale = 0.0
+    else:
+        noise_scale = noise_scale_upper(
+            budget or math.nan, spec.claim.epsilon, spec.claim.delta, calibration=spec.calibration
+        )
+    if noise_scale == 0:
+        raise PlanError(
+            f"{where}.noise_scale must be > 0, got 0: without noise two weights are equal or told apart. "
+            "Write noise_scale = 1e-3."
+        )
+    policy = spec.claim.seed_policy or declared.seed_policy
+    if task.deterministic and policy is SeedPolicy.PER_SEED:
+        policy = SeedPolicy.DETERMINISTIC
+    tradeoff: EpsilonDelta | GaussianTradeOff
+    if spec.claim.kind == "gaussian":
+        tradeoff = GaussianTradeOff(
+            mu_of_epsilon_delta(spec.claim.epsilon, spec.claim.delta) if spec.claim.epsilon > 0 else 0.0
+        )
+    else:
+        tradeoff = EpsilonDelta(spec.claim.epsilon, spec.claim.delta, spec.claim.directions)
+    reference = spec.claim.reference or declared.reference
+    claim = Claim(
+        tradeoff,
+        spec.claim.delta,
+        reference,
+        policy,
+        len(ids),
+        stated_by="hand" if by_hand and spec.claim.epsilon > 0 else "certificate",
+    )
+    share = plan.failure_probability / (len(plan.rows) if plan.family == "plan" else 1)
+    design = Design(
+        claim=claim,
+        noise_scale=noise_scale,
+        sensitivity_budget=budget,
+        rungs=frozenset(spec.rungs),
+        test=spec.replicas.test,
+        selection=spec.replicas.selection,
+        release_calls=spec.release_calls,
+        failure_probability=share,
+        control_failure_probability=plan.control_failure_probability / max(1, controls),
+        controls=spec.controls,
+    )
+    subject = Subject(spec.name, method, task, tuple(ids), reference, plan.seed)
+    return BuiltRow(spec, subject, design, calibration, replicas_per_chunk(task))
+
+
+def _budget(spec: RowSpec, method: AnyMethod, task: Task, size: int, where: str) -> tuple[float | None, str]:
+    if spec.noise_scale is not None:
+        return None, "σ stated in the plan; no bound was used"
+    how = f"{spec.calibration} Gaussian for (ε, δ) = ({spec.claim.epsilon:g}, {spec.claim.delta:g})"
+    if spec.budget == "prior":
+        if not isinstance(method, HasPriorSensitivity):
+            raise PlanError(
+                f'{where}.budget must be a number for {spec.method}, which bounds no Δ before it sees data, got "prior"; '
+                "write budget = 1e-3."
+            )
+        prior = method.prior_sensitivity_upper(task, size)
+        return prior, f"{how} at Δ = {prior:.4g}, the method's bound from public numbers"
+    budget = float(spec.budget or 0.0)
+    return budget, f"{how} at Δ = {budget:.4g}, a budget stated in the plan before any model was trained"
+
+
+def replicas_per_chunk(task: Task) -> int:
+    """Replicas trained at once within the memory budget; a function of the task alone."""
+    kind = task.device.type
+    width = int(task.dataset.features.shape[1])
+    batch = task.recipe.batch_size if isinstance(task.recipe, SGD) else task.rows
+    each = 8 * (12 * task.objective.size + 6 * batch * width + 4 * task.rows)
+    return max(1, min(_CHUNK_REPLICAS.get(kind, 100), _CHUNK_BYTES.get(kind, 2**28) // each))

@@ -1,0 +1,254 @@
+"""The command line. It chooses device, seed and workers; everything below receives them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from unlearning.errors import CertunlearnError, HiddenPackage, PlanError, RecordError
+
+from . import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+    from unlearning.record import Record
+
+    from .building import Built
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+    help="Decide whether a machine-unlearning method forgets what it certifies to forget.",
+)
+
+_USAGE, _ERROR, _INTERRUPTED = 2, 4, 130
+
+PlanPath = Annotated[Path, typer.Argument(help="Audit plan, a TOML file.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", envvar="CERTUNLEARN_DATA", help="Folder of the files that plans name.")
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Run code that the plan names. Read it first.")]
+Define = Annotated[
+    list[str] | None,
+    typer.Option("--define", help="NAME=path.py:Object or NAME=package.module:Object: your own code, for the plan."),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run, in place of the plan's.")]
+Replicas = Annotated[
+    int | None,
+    typer.Option("--replicas", min=2, help="Test and selection runs of every row, in place of the plan's."),
+]
+
+
+def main() -> NoReturn:
+    """Entry point: one line for a user's mistake, never a traceback."""
+    err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        app(standalone_mode=False)
+        status = 0
+    except typer.Exit as leave:
+        status = leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("Interrupted: nothing was written.")
+        status = _INTERRUPTED
+    except (PlanError, RecordError, HiddenPackage) as error:
+        err.print(f"certunlearn: {error}")
+        status = _USAGE
+    except CertunlearnError as error:
+        err.print(f"certunlearn: {error}")
+        status = _ERROR
+    except Exception as error:  # noqa: BLE001  the last place: a bug of ours or a click usage error
+        show = getattr(error, "show", None)
+        if callable(show):
+            show()
+            status = _USAGE
+        else:
+            import traceback
+
+            traceback.print_exc()
+            err.print("certunlearn: this is a bug of certunlearn; please report it with the lines above.")
+            status = _ERROR
+    sys.stdout.flush()
+    raise SystemExit(status)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"certunlearn {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def audit(
+    plan: PlanPath,
+    out: Annotated[Path, typer.Option("--out", help="Folder for record, arrays and reports.")],
+    device: DeviceName = "auto",
+    seed: Seed = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Worker processes; 0: one per core.")] = 0,
+    replicas: Replicas = None,
+    data: Data = None,
+    define: Define = None,
+    trust: Trust = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace another plan's record.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table.")] = False,
+) -> None:
+    """Run an audit plan; write record.json, its arrays, report.html and report.pdf.
+
+    Exit status: 0 every row as expected, 1 an unexpected verdict, 3 unexpectedly not computable, 4 an error of the
+    audit, 2 wrong usage or input.
+    """
+    from .output import check_output, write_output
+    from .progress import Bars
+    from .running import exit_status, plan_sha256, run_plan
+
+    built = _built(plan, device, seed, replicas, data, define, trust)
+    check_output(out, plan_sha256(built.plan), fresh=fresh)
+    workers = jobs or (os.cpu_count() or 1)
+    if built.rows[0].subject.task.device.type == "cuda":
+        workers = 1
+    with Bars([row.spec.name for row in built.rows], quiet=quiet) as bars:
+        record, arrays = run_plan(built, jobs=workers, progress=bars.advance)
+        bars.say("writing the reports")
+        written = write_output(out, record, arrays)
+    if not quiet:
+        _summary(record, written)
+    raise typer.Exit(exit_status(record))
+
+
+@app.command("plan")
+def plan_(
+    plan: PlanPath,
+    check: Annotated[bool, typer.Option("--check", help="Validate and estimate the cost; nothing is run.")] = False,
+    device: DeviceName = "auto",
+    seed: Seed = None,
+    replicas: Replicas = None,
+    data: Data = None,
+    define: Define = None,
+    trust: Trust = False,
+) -> None:
+    """Show a plan: its rows, what it will train, and what that will cost."""
+    from .costs import estimate
+
+    built = _built(plan, device, seed, replicas, data, define, trust)
+    costs = estimate(built)
+    table = Table(title=built.plan.title, title_justify="left")
+    for name, justify in (("row", "left"), ("method", "left"), ("claim", "left"), ("σ", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("models", "core seconds", "memory"):
+        table.add_column(name, justify="right")
+    for row, cost in zip(built.rows, costs, strict=True):
+        claim = row.design.claim
+        table.add_row(
+            row.spec.name,
+            row.spec.method,
+            f"ε {claim.epsilon:.4g}, δ {claim.delta:g}",
+            f"{row.design.noise_scale:.3g}",
+            str(cost.models),
+            f"{cost.seconds:.0f}",
+            f"{cost.bytes / 2**20:.0f} MiB",
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    cores = os.cpu_count() or 1
+    total = sum(cost.seconds for cost in costs)
+    console.print(
+        f"{sum(cost.models for cost in costs)} models, about {total:.0f} core seconds ({total / cores:.0f} s on {cores} "
+        f"cores), {max(cost.bytes for cost in costs) / 2**20:.0f} MiB per process. Rough: good to a factor of three."
+    )
+    console.print("The plan is valid." if check else "The plan is valid. Nothing was run; `certunlearn audit` runs it.")
+
+
+@app.command()
+def report(
+    record: Annotated[Path, typer.Argument(help="record.json of an audit.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the reports; else the record's.")] = None,
+) -> None:
+    """Rebuild report.html and report.pdf from a record. Needs no torch."""
+    from reports import write_reports
+    from unlearning.record import read_record
+
+    folder = out or record.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in write_reports(read_record(record), folder):
+        typer.echo(path)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of records."""
+    import json
+
+    from unlearning.record import Record
+
+    typer.echo(json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False))
+
+
+def _built(
+    path: Path,
+    device: str,
+    seed: int | None,
+    replicas: int | None,
+    data: Path | None,
+    define: list[str] | None,
+    trust: bool,
+) -> "Built":
+    from .loader import parse_definitions
+    from .plan import read_plan
+
+    defined = parse_definitions(define or [])
+    plan = read_plan(path, defined=defined)
+    if seed is not None:
+        plan = plan.with_seed(seed)
+    if replicas is not None:
+        plan = plan.with_replicas(replicas)
+    chosen = _device(device)
+    from .building import build
+
+    return build(plan, device=chosen, data=data, trust=trust, defined=defined)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    torch.set_num_threads(1)  # replicas are the parallel axis; threads inside an operation only get in each other's way
+    if name not in ("auto", "cpu", "cuda"):
+        raise PlanError(f"--device must be auto, cpu or cuda, got {name}.")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise PlanError("--device must be one this machine has, got cuda; write --device cpu.")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _summary(record: "Record", written: list[Path]) -> None:
+    table = Table(title=record.evidence.title, title_justify="left")
+    for name in ("row", "verdict", "expected"):
+        table.add_column(name)
+    for name in ("claimed ε", "exact ε", "doing nothing"):
+        table.add_column(name, justify="right")
+    for row in record.evidence.rows:
+        d = row.distances
+        table.add_row(
+            row.name,
+            row.verdict.value,
+            "as expected" if row.as_expected else f"expected {row.expected.value}",
+            f"{row.claim.epsilon:.3g}",
+            "–" if d is None or d.achieved_epsilon is None else f"{d.achieved_epsilon:.3g}",
+            "–" if d is None or d.noop_epsilon is None else f"{d.noop_epsilon:.3g}",
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    strange = [c for c in record.evidence.controls if not c.behaved]
+    behaved = len(record.evidence.controls) - len(strange)
+    console.print(f"{behaved} of {len(record.evidence.controls)} controls did as predicted.")
+    for control in strange:
+        console.print(f"Control {control.name} of {control.row} contradicts its prediction.")
+    for path in written:
+        console.print(str(path), highlight=False)

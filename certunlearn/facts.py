@@ -1,0 +1,238 @@
+"""From what was built and found to the facts of the record."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from audit.row import Findings
+from learning.task import Task
+from unlearning.claim import Assumption, Certificate, Claim, Reference, SeedPolicy, Status
+from unlearning.record import (
+    CertificateFacts,
+    ClaimFacts,
+    Constant,
+    DatasetFacts,
+    Line,
+    Row,
+    TaskFacts,
+)
+from unlearning.tradeoff import Directions, GaussianTradeOff
+from unlearning.verdict import Outcome, Verdict
+
+from .building import BuiltRow
+from .plan import TaskSpec
+
+_REFERENCE = {
+    Reference.RETRAINED: "a model retrained without them",
+    Reference.EMPTY_REQUEST: "a model trained without them and given an empty request",
+}
+_POLICY = {
+    SeedPolicy.PER_SEED: "for every training seed",
+    SeedPolicy.MARGINAL: "over training seeds",
+    SeedPolicy.DETERMINISTIC: "training having no seed",
+}
+_DIRECTIONS = {
+    Directions.BOTH: "in both directions",
+    Directions.RELEASED: "in the direction released over reference",
+    Directions.REFERENCE: "in the direction reference over released",
+}
+
+
+def task_facts(task: Task, spec: TaskSpec, ids: list[int]) -> TaskFacts:
+    """Dataset, model, recipe, request and constants of a task."""
+    data = task.dataset
+    kinds = {"random": "drawn at random by the plan's seed", "ids": "named in the plan", "class": "one whole class"}
+    return TaskFacts(
+        name=task.name,
+        dataset=DatasetFacts(
+            name=data.name,
+            origin=data.origin,
+            sha256=data.sha256,
+            rows=task.rows,
+            features=int(data.features.shape[1]),
+            classes=data.classes,
+            holdout_rows=int(data.holdout_features.shape[0]),
+            preprocessing=data.preprocessing,
+            remark=data.remark,
+        ),
+        model=task.objective.description,
+        parameters=task.objective.size,
+        recipe=str(task.recipe),
+        regularisation=task.objective.regularisation,
+        request=f"{len(ids)} of {task.rows} training records, {kinds[spec.request.kind]}",
+        request_size=len(ids),
+        request_ids=ids,
+        constants=_constants(task),
+    )
+
+
+def _constants(task: Task) -> list[Constant]:
+    constants = task.constants
+    if constants is None:
+        smooth = Status.ASSUMED if task.objective.smooth else Status.VIOLATED
+        how = "no kink among the layers" if task.objective.smooth else "a layer has a kink"
+        return [
+            Constant(statement="the loss is smooth", value=None, status=smooth, how=how),
+            Constant(
+                statement="strong convexity, smoothness, Lipschitz Hessian",
+                value=None,
+                status=Status.VIOLATED,
+                how="nothing is proved of this model: no Δ follows from theory here",
+            ),
+        ]
+    proved = [
+        ("R, norm of the inputs, bias included", constants.norm_upper, "rows are clipped to R"),
+        ("λ, strong convexity", constants.strong_convexity, "½λ‖w‖² in the loss of every record"),
+        ("L, smoothness", constants.smoothness_upper, "closed form in R and λ"),
+        ("C, Lipschitz constant of the Hessian", constants.hessian_lipschitz_upper, "closed form in R"),
+    ]
+    found = [Constant(statement=s, value=v, status=Status.PROVED, how=h) for s, v, h in proved]
+    if constants.gradient_bound_upper is not None:
+        found.append(
+            Constant(
+                statement="G, gradient of a record at any regularised optimum",
+                value=constants.gradient_bound_upper,
+                status=Status.PROVED,
+                how="closed form in R",
+            )
+        )
+    return found
+
+
+def claim_facts(claim: Claim, rows: int) -> ClaimFacts:
+    """The claim with its sentence."""
+    epsilon = claim.epsilon
+    gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
+    mu = claim.tradeoff.mu if isinstance(claim.tradeoff, GaussianTradeOff) else None
+    what = f"({epsilon:.4g}, {claim.delta:g})-indistinguishable"
+    if mu is not None:
+        what = f"{mu:.4g}-GDP, hence {what},"
+    sentence = (
+        f"After {claim.request_size} of {rows} records are deleted, the released {claim.released.value} are {what} "
+        f"{_DIRECTIONS[claim.directions]}, from those of {_REFERENCE[claim.reference]}, {_POLICY[claim.seed_policy]}."
+    )
+    return ClaimFacts(
+        sentence=sentence,
+        kind="gaussian" if gaussian else "epsilon-delta",
+        epsilon=epsilon,
+        delta=claim.delta,
+        mu=mu,
+        reference=claim.reference,
+        directions=claim.directions,
+        seed_policy=claim.seed_policy,
+        request_size=claim.request_size,
+        released=claim.released,
+        stated_by=claim.stated_by,
+    )
+
+
+def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findings) -> CertificateFacts:
+    """The method's theorem, with the largest Δ over all test runs."""
+    bounds = findings.arrays.get("sensitivity_upper")
+    values = None if bounds is None else bounds[0]
+    budget = Assumption(
+        "σ does not depend on the data",
+        Status.PROVED if built.spec.budget == "prior" else Status.ASSUMED,
+        "Δ comes from public numbers"
+        if built.spec.budget == "prior"
+        else "the plan states the budget; that it was chosen without looking at the data cannot be checked",
+    )
+    assumptions = (*certificate.assumptions, budget)
+    order = list(Status)
+    return CertificateFacts(
+        theorem=certificate.theorem,
+        sensitivity_budget=built.design.sensitivity_budget,
+        sensitivity_upper_median=None if values is None else float(np.median(values)),
+        sensitivity_upper_largest=None if values is None else float(values.max()),
+        failure_probability=certificate.failure_probability,
+        assumptions=[Constant(statement=a.statement, value=a.value, status=a.status, how=a.how) for a in assumptions],
+        status=max((a.status for a in assumptions), key=order.index),
+        refused_replicas=findings.refused,
+    )
+
+
+def row_facts(built: BuiltRow, findings: Findings) -> Row:
+    """Everything the record says of one row."""
+    declared = built.subject.method.declaration
+    certificate = findings.certificate
+    return Row(
+        **_identity(built),
+        certificate=None if certificate is None else certificate_facts(certificate, built, findings),
+        lines=findings.lines,
+        distances=findings.distances,
+        accuracies=findings.accuracies,
+        curves=findings.curves,
+        histograms=findings.histograms,
+        shares=findings.shares,
+        stores=declared.stores,
+        verdict=findings.verdict,
+        because=findings.because,
+        as_expected=findings.verdict is built.spec.expect,
+    )
+
+
+def failed_row(built: BuiltRow, reason: str) -> Row:
+    """A row whose audit could not be run: ERROR, with the reason."""
+    line = Line(
+        rung="A",
+        key="run",
+        title="Running the row",
+        subject="claim",
+        seeds="paired",
+        deciding=True,
+        outcome=Outcome.ERROR,
+        finding="The row could not be run.",
+        failure_probability=0.0,
+        assumes="nothing",
+        kind="exact",
+        runs_released=0,
+        runs_reference=0,
+        reason=reason,
+    )
+    return Row(
+        **_identity(built),
+        certificate=None,
+        lines=[line],
+        distances=None,
+        accuracies=[],
+        curves=[],
+        histograms=[],
+        shares={},
+        stores=built.subject.method.declaration.stores,
+        verdict=Verdict.ERROR,
+        because=reason,
+        as_expected=built.spec.expect is Verdict.ERROR,
+    )
+
+
+def _identity(built: BuiltRow) -> dict[str, Any]:
+    method, spec, design = built.subject.method, built.spec, built.design
+    declared = method.declaration
+    return {
+        "name": spec.name,
+        "task": spec.task,
+        "method": spec.method,
+        "title": declared.title,
+        "citation": declared.citation,
+        "parameters": plain(spec.parameters),
+        "differs": list(declared.differs),
+        "claim": claim_facts(design.claim, built.subject.task.rows),
+        "noise_scale": design.noise_scale,
+        "calibration": built.calibration,
+        "failure_probability": design.failure_probability,
+        "replicas": {"test": design.test, "selection": design.selection},
+        "expected": spec.expect,
+    }
+
+
+def plain(value: Any) -> Any:
+    """JSON values: tuples become lists, non-finite numbers words."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,53 @@
+"""Progress on stderr: bars on a terminal, a line per row elsewhere, nothing when quiet."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Bars:
+    """One bar for the rows, one for the chunks of the row at work."""
+
+    def __init__(self, rows: list[str], *, quiet: bool) -> None:
+        """Show nothing yet."""
+        self._rows, self._quiet = rows, quiet
+        self._console = Console(stderr=True)
+        self._live = not quiet and sys.stderr.isatty()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._all = self._progress.add_task("rows", total=len(rows))
+        self._one = self._progress.add_task("", total=1)
+        self._current: str | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, row: str, phase: str, done: int, total: int) -> None:
+        """Show how far a row is."""
+        if row != self._current:
+            self._current = row
+            self._progress.update(self._all, completed=self._rows.index(row))
+            if not self._live and not self._quiet:
+                self._console.print(f"row {self._rows.index(row) + 1} of {len(self._rows)}: {row}", highlight=False)
+        self._progress.update(self._one, description=f"{row}: {phase}", completed=done, total=total)
+
+    def say(self, what: str) -> None:
+        """Show what comes after the rows."""
+        self._progress.update(self._all, completed=len(self._rows))
+        self._progress.update(self._one, description=what, completed=0, total=1)

@@ -1,0 +1,178 @@
+"""Run a built plan and make its record."""
+
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audit.row import Findings, audit_row
+from unlearning.errors import CertunlearnError
+from unlearning.record import (
+    ArrayFile,
+    Circumstances,
+    Control,
+    Evidence,
+    Record,
+    Row,
+    Timing,
+    canonical,
+    make_record,
+    sha256,
+)
+from unlearning.verdict import Verdict, worst
+
+from .building import Built, BuiltRow
+from .facts import failed_row, row_facts, task_facts
+from .plan import Plan
+
+Arrays = dict[str, NDArray[np.float64]]
+Progress = Callable[[str, str, int, int], None]  # row, phase, chunks done, chunks in all
+
+_VERSIONS = ("torch", "numpy", "scipy", "statsmodels", "scikit-learn", "certunlearn")
+
+
+def plan_sha256(plan: Plan) -> str:
+    """Hash of what a plan asks for; the seed is the run's, not the plan's."""
+    asked = plan.canonical()
+    asked.pop("seed")
+    return sha256(canonical(asked))
+
+
+def run_plan(built: Built, *, jobs: int, progress: Progress = lambda row, phase, done, total: None) -> tuple[
+    Record, Arrays
+]:
+    """Audit every row of a plan.
+
+    A row that cannot be run is an ERROR in the record, with its reason; the other rows are audited all the same.
+
+    Returns:
+        The record and the arrays it speaks of, by name.
+    """
+    started = time.perf_counter()
+    rows: list[Row] = []
+    controls: list[Control] = []
+    arrays: Arrays = {}
+    files: list[ArrayFile] = []
+    timings: list[Timing] = []
+    for built_row in built.rows:
+        began = time.perf_counter()
+        found = _run_row(built_row, jobs, progress)
+        if isinstance(found, str):
+            rows.append(failed_row(built_row, found))
+        else:
+            rows.append(row_facts(built_row, found))
+            controls += found.controls
+            timings += found.timings
+            for name, (array, meaning) in found.arrays.items():
+                arrays[f"{built_row.spec.name}/{name}"] = array
+                files.append(_array_file(f"{built_row.spec.name}/{name}", array, meaning))
+        timings.append(Timing(what="audit", row=built_row.spec.name, seconds=time.perf_counter() - began))
+    plan = built.plan
+    device = built.rows[0].subject.task.device.type
+    evidence = Evidence(
+        title=plan.title,
+        plan=plan.canonical(),
+        plan_sha256=plan_sha256(plan),
+        seed=plan.seed,
+        device=device,
+        verdict=worst([row.verdict for row in rows]),
+        family=plan.family,
+        failure_probability=plan.failure_probability,
+        control_failure_probability=plan.control_failure_probability,
+        tasks=[task_facts(task, plan.tasks[name], built.requests[name]) for name, task in built.tasks.items()],
+        rows=rows,
+        controls=controls,
+        arrays=files,
+    )
+    return make_record(evidence, _circumstances(device, jobs, started, timings)), arrays
+
+
+def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> Findings | str:
+    name = built.spec.name
+    try:
+        return audit_row(
+            built.subject,
+            built.design,
+            chunk=built.chunk,
+            jobs=jobs,
+            progress=lambda phase, done, total: progress(name, phase, done, total),
+        )
+    except CertunlearnError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  anyone's method runs here: whatever it raises is a finding about the row
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
+
+
+def _array_file(name: str, array: NDArray[np.float64], meaning: str) -> ArrayFile:
+    little = np.ascontiguousarray(array, dtype="<f8")
+    return ArrayFile(
+        name=name, shape=list(array.shape), dtype=little.dtype.str, sha256=sha256(little.tobytes()), meaning=meaning
+    )
+
+
+def _circumstances(device: str, jobs: int, started: float, timings: list[Timing]) -> Circumstances:
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    unit = 1 if sys.platform == "darwin" else 1024
+    shown = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    return Circumstances(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        command=" ".join(["certunlearn", *sys.argv[1:]]),
+        commit=_commit(),
+        versions={"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS},
+        device=shown,
+        jobs=jobs,
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=peak * unit,
+        timings=timings,
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str | None:
+    """Commit of this code, where it runs from a checkout."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def exit_status(record: Record) -> int:
+    """Exit status of `audit`: 4 any ERROR, 1 unexpected, 3 unexpectedly not computable, 0 all as expected."""
+    rows = record.evidence.rows
+    if any(row.verdict is Verdict.ERROR for row in rows) or any(not c.behaved for c in record.evidence.controls):
+        return 4
+    unexpected = [row for row in rows if not row.as_expected]
+    if any(row.verdict is not Verdict.NOT_COMPUTABLE for row in unexpected):
+        return 1
+    return 3 if unexpected else 0

@@ -13,7 +13,6 @@ from .wording import (
     constants_table,
     directions,
     ended,
-    expectation,
     pairs,
     plain_reading,
     plural,
@@ -32,7 +31,7 @@ def row_section(row: Row, place: int) -> Section:
         ("Row", row.name),
         ("Method", f"{row.method} – {row.citation}" if row.citation else row.method),
         ("Task", row.task),
-        ("Expected", f"{row.expected.value} ({expectation(row)})"),
+        ("Expected", f"{row.expected.value}, {'as found' if row.as_expected else 'not as found'}"),
         ("Stores", row.stores),
         ("Runs a side", ", ".join(f"{name} {count(size)}" for name, size in sorted(row.replicas.items())) or MISSING),
     ]

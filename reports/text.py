@@ -5,8 +5,9 @@ import unicodedata
 
 # what the fonts that travel inside typst cover, found by asking typst; anything else becomes ⟨U+XXXX⟩
 _COVERED = (
-    "20-7e a0-ac ae-2ff 370-377 37a-37f 384-38a 38c-38c 38e-3a1 3a3-482 48a-4ff 1d00-1dbf 1e00-1eff 2000-200a "
-    "2010-2027 202f-205f 2070-2071 2074-208e 2090-209c 20a0-20c0 2100-2151 2153-2184 2190-23ff 2460-2606 2609-262f fffd-fffd"
+    "20-7e a0-ac ae-2ff 370-377 37a-37f 384-38a 38c-38c 38e-3a1 3a3-482 48a-4ff 1d00-1dbf 1e00-1eff "
+    "2000-200a 2010-2027 202f-205f 2070-2071 2074-208e 2090-209c 20a0-20c0 2100-2151 2153-2184 2190-23ff "
+    "2460-2606 2609-262f fffd-fffd"
 )
 _PRINTABLE = frozenset(
     code

@@ -18,7 +18,7 @@ from learning.task import SGD, Minimise, Task
 from unlearning.claim import Claim, SeedPolicy
 from unlearning.errors import PlanError
 from unlearning.gaussian import mu_of_epsilon_delta, noise_scale_upper
-from unlearning.protocols import AnyMethod, HasPriorSensitivity
+from unlearning.protocols import AnyMethod, ChecksTask, HasPriorSensitivity
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
 from .loader import load_dataset, make_method, registered_methods, resolve_code
@@ -101,7 +101,9 @@ def _objective(name: str, spec: TaskSpec, dataset: Dataset, code: Mapping[str, A
     if spec.model == "softmax":
         return Softmax(features, dataset.classes, spec.regularisation)
     if spec.model == "mlp":
-        return Network(mlp(features, spec.hidden or (), dataset.classes, spec.activation or "tanh"), spec.regularisation)
+        return Network(
+            mlp(features, spec.hidden or (), dataset.classes, spec.activation or "tanh"), spec.regularisation
+        )
     module = code[str(spec.function)]()
     if not isinstance(module, nn.Module):
         raise PlanError(f"tasks.{name}.function must return a torch.nn.Module, got {type(module).__name__}.")
@@ -138,6 +140,11 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
     spec = plan.rows[position]
     where = f"rows[{position}]"
     declared = method.declaration
+    if isinstance(method, ChecksTask):
+        try:
+            method.check_task(task)
+        except PlanError as error:
+            raise PlanError(f"{where}.task must suit {spec.method}, got {spec.task}: {error}") from error
     budget, calibration = _budget(spec, method, task, len(ids), where)
     by_hand = spec.noise_scale is not None
     if spec.noise_scale is not None:
@@ -196,8 +203,8 @@ def _budget(spec: RowSpec, method: AnyMethod, task: Task, size: int, where: str)
     if spec.budget == "prior":
         if not isinstance(method, HasPriorSensitivity):
             raise PlanError(
-                f'{where}.budget must be a number for {spec.method}, which bounds no Δ before it sees data, got "prior"; '
-                "write budget = 1e-3."
+                f"{where}.budget must be a number for {spec.method}, which bounds no Δ before it sees data, got "
+                '"prior"; write budget = 1e-3.'
             )
         prior = method.prior_sensitivity_upper(task, size)
         return prior, f"{how} at Δ = {prior:.4g}, the method's bound from public numbers"

@@ -51,12 +51,8 @@ def main() -> NoReturn:
     """Entry point: one line for a user's mistake, never a traceback."""
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
-        app(standalone_mode=False)
-        status = 0
-    except typer.Exit as leave:
-        status = leave.exit_code
+        status = app(standalone_mode=False) or 0  # the status of an Exit, or that of an interruption, is returned
     except (KeyboardInterrupt, typer.Abort):
-        err.print("Interrupted: nothing was written.")
         status = _INTERRUPTED
     except (PlanError, RecordError, HiddenPackage) as error:
         err.print(f"certunlearn: {error}")
@@ -75,6 +71,8 @@ def main() -> NoReturn:
             traceback.print_exc()
             err.print("certunlearn: this is a bug of certunlearn; please report it with the lines above.")
             status = _ERROR
+    if status == _INTERRUPTED:
+        err.print("Interrupted: nothing was written.")
     sys.stdout.flush()
     raise SystemExit(status)
 
@@ -104,6 +102,9 @@ def audit(
 
     Exit status: 0 every row as expected, 1 an unexpected verdict, 3 unexpectedly not computable, 4 an error of the
     audit, 2 wrong usage or input.
+
+    Raises:
+        Exit: always, with the exit status.
     """
     from .output import check_output, write_output
     from .progress import Bars
@@ -155,13 +156,14 @@ def plan_(
             f"{cost.seconds:.0f}",
             f"{cost.bytes / 2**20:.0f} MiB",
         )
-    console = Console(soft_wrap=True)
+    console = _console()
     console.print(table)
     cores = os.cpu_count() or 1
     total = sum(cost.seconds for cost in costs)
+    models, largest = sum(cost.models for cost in costs), max(cost.bytes for cost in costs) / 2**20
     console.print(
-        f"{sum(cost.models for cost in costs)} models, about {total:.0f} core seconds ({total / cores:.0f} s on {cores} "
-        f"cores), {max(cost.bytes for cost in costs) / 2**20:.0f} MiB per process. Rough: good to a factor of three."
+        f"{models} models, about {total:.0f} core seconds ({total / cores:.0f} s on {cores} cores), {largest:.0f} MiB "
+        "per process. Rough: good to a factor of three."
     )
     console.print("The plan is valid." if check else "The plan is valid. Nothing was run; `certunlearn audit` runs it.")
 
@@ -215,6 +217,11 @@ def _built(
     return build(plan, device=chosen, data=data, trust=trust, defined=defined)
 
 
+def _console() -> Console:
+    """Standard output; wide where it is no terminal, so that a log keeps whole names."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
 def _device(name: str) -> "torch.device":
     import torch
 
@@ -243,7 +250,7 @@ def _summary(record: "Record", written: list[Path]) -> None:
             "–" if d is None or d.achieved_epsilon is None else f"{d.achieved_epsilon:.3g}",
             "–" if d is None or d.noop_epsilon is None else f"{d.noop_epsilon:.3g}",
         )
-    console = Console(soft_wrap=True)
+    console = _console()
     console.print(table)
     strange = [c for c in record.evidence.controls if not c.behaved]
     behaved = len(record.evidence.controls) - len(strange)

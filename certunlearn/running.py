@@ -50,9 +50,9 @@ def plan_sha256(plan: Plan) -> str:
     return sha256(canonical(asked))
 
 
-def run_plan(built: Built, *, jobs: int, progress: Progress = lambda row, phase, done, total: None) -> tuple[
-    Record, Arrays
-]:
+def run_plan(
+    built: Built, *, jobs: int, progress: Progress = lambda row, phase, done, total: None
+) -> tuple[Record, Arrays]:
     """Audit every row of a plan.
 
     A row that cannot be run is an ERROR in the record, with its reason; the other rows are audited all the same.

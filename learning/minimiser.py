@@ -60,9 +60,7 @@ def minimise(task: Task, members: Tensor, tolerance: float, *, iterations: int =
     )
 
 
-def _decrease(
-    task: Task, parameters: Tensor, step: Tensor, weights: Tensor, value: Tensor, gradient: Tensor
-) -> Tensor:
+def _decrease(task: Task, parameters: Tensor, step: Tensor, weights: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
     """Newton step, halved per replica until the loss has decreased (Armijo); full steps near the minimum."""
     size = torch.ones_like(value)
     slope = (gradient * step).sum(1)

@@ -133,19 +133,25 @@ class _NetworkPoint:
         return (self._network.record_losses(flat, features, labels) * weights).sum()
 
     def losses(self) -> Tensor:
-        return vmap(self._network.record_losses)(*self._at)
+        found: Tensor = vmap(self._network.record_losses)(*self._at)
+        return found
 
     def gradient(self, weights: Tensor) -> Tensor:
-        return vmap(grad(self._weighted))(*self._at, weights)
+        found: Tensor = vmap(grad(self._weighted))(*self._at, weights)
+        return found
 
     def gradients(self, weights: Tensor) -> Tensor:
-        return vmap(vmap(grad(self._weighted), in_dims=(None, None, None, 0)))(*self._at, weights)
+        found: Tensor = vmap(vmap(grad(self._weighted), in_dims=(None, None, None, 0)))(*self._at, weights)
+        return found
 
     def hvp(self, weights: Tensor, vectors: Tensor) -> Tensor:
         def product(flat: Tensor, features: Tensor, labels: Tensor, own: Tensor, vector: Tensor) -> Tensor:
             def gradient(w: Tensor) -> Tensor:
-                return grad(self._weighted)(w, features, labels, own)
+                found: Tensor = grad(self._weighted)(w, features, labels, own)
+                return found
 
-            return jvp(gradient, (flat,), (vector,))[1]
+            along: Tensor = jvp(gradient, (flat,), (vector,))[1]
+            return along
 
-        return vmap(vmap(product, in_dims=(None, None, None, None, 0)))(*self._at, weights, vectors)
+        found: Tensor = vmap(vmap(product, in_dims=(None, None, None, None, 0)))(*self._at, weights, vectors)
+        return found

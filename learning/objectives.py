@@ -102,14 +102,17 @@ class _Linear(ABC):
 
     @property
     def size(self) -> int:
+        """Number of parameters P = d·c."""
         return self.features * self.outputs
 
     @property
     def description(self) -> str:
+        """The model in words."""
         return f"{self.name}, {self.features} inputs with bias, {self.size} parameters"
 
     @property
     def smooth(self) -> bool:
+        """Linear models are."""
         return True
 
     def initial(self, generators: Sequence[np.random.Generator]) -> Tensor:
@@ -117,6 +120,11 @@ class _Linear(ABC):
         return torch.from_numpy(np.stack([0.1 * g.standard_normal(self.size) for g in generators]))
 
     def at(self, parameters: Tensor, features: Tensor, labels: Tensor) -> Point:
+        """The objective at parameters [K, P] on records features [K, B, d], labels [K, B].
+
+        Raises:
+            ShapeMismatch: the parameters are not [K, P].
+        """
         if parameters.shape[-1] != self.size:
             raise ShapeMismatch("parameters", [parameters.shape[0], self.size], list(parameters.shape))
         return _LinearPoint(self, parameters, features, labels)
@@ -126,6 +134,7 @@ class _Linear(ABC):
         return features @ parameters.view(-1, self.features, self.outputs)
 
     def predict(self, parameters: Tensor, features: Tensor) -> Tensor:
+        """Predicted class, [K, n]."""
         return self.scores(parameters, features).argmax(-1)
 
     @abstractmethod
@@ -153,17 +162,21 @@ class BinaryLogistic(_Linear):
         super().__init__(features, 1, regularisation)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Loss per record without the regulariser, [K, B]."""
         sign = (2 * labels - 1).to(scores.dtype)
         return torch.nn.functional.softplus(-sign * scores.squeeze(-1))
 
     def residual(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Derivative of the loss in the scores, [K, B, c]."""
         return torch.sigmoid(scores) - labels.unsqueeze(-1).to(scores.dtype)
 
     def curvature(self, scores: Tensor, directions: Tensor) -> Tensor:
+        """Second derivative in the scores applied to directions [K, B, R, c]."""
         p = torch.sigmoid(scores)
         return (p * (1 - p)).unsqueeze(2) * directions
 
     def predict(self, parameters: Tensor, features: Tensor) -> Tensor:
+        """Predicted class, [K, n]."""
         return (self.scores(parameters, features).squeeze(-1) > 0).long()
 
     def constants(self, norm_upper: float | None) -> Constants | None:
@@ -183,13 +196,16 @@ class Softmax(_Linear):
         super().__init__(features, classes, regularisation)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Loss per record without the regulariser, [K, B]."""
         return -torch.log_softmax(scores, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
     def residual(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Derivative of the loss in the scores, [K, B, c]."""
         p = torch.softmax(scores, -1)
         return p.scatter_add(-1, labels.unsqueeze(-1), -torch.ones_like(p[..., :1]))
 
     def curvature(self, scores: Tensor, directions: Tensor) -> Tensor:
+        """Second derivative in the scores applied to directions [K, B, R, c]."""
         p = torch.softmax(scores, -1).unsqueeze(2)
         return p * (directions - (p * directions).sum(-1, keepdim=True))
 
@@ -198,9 +214,7 @@ class Softmax(_Linear):
         if norm_upper is None or self.regularisation <= 0:
             return None
         r, lam = norm_upper, self.regularisation
-        return Constants(
-            r, lam, r**2 / 2 + lam, math.sqrt(2) * r**3 / (3 * math.sqrt(3)), 2 * math.sqrt(2) * r
-        )
+        return Constants(r, lam, r**2 / 2 + lam, math.sqrt(2) * r**3 / (3 * math.sqrt(3)), 2 * math.sqrt(2) * r)
 
 
 class Ridge(_Linear):
@@ -212,12 +226,15 @@ class Ridge(_Linear):
         super().__init__(features, 1, regularisation)
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Loss per record without the regulariser, [K, B]."""
         return 0.5 * (scores.squeeze(-1) - labels) ** 2
 
     def residual(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Derivative of the loss in the scores, [K, B, c]."""
         return scores - labels.unsqueeze(-1).to(scores.dtype)
 
     def curvature(self, scores: Tensor, directions: Tensor) -> Tensor:
+        """Second derivative in the scores applied to directions [K, B, R, c]."""
         return directions
 
     def constants(self, norm_upper: float | None) -> Constants | None:

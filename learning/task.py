@@ -58,8 +58,8 @@ class SGD:
         extra = f", decay {self.decay:g} a step" if self.decay < 1 else ""
         extra += f", momentum {self.momentum:g}" if self.momentum else ""
         return (
-            f"gradient descent, {self.epochs} epochs, batches of {self.batch_size}, step size {self.step_size:g}{extra}, "
-            f"{self.divisor} divisor"
+            f"gradient descent, {self.epochs} epochs, batches of {self.batch_size}, step size {self.step_size:g}"
+            f"{extra}, {self.divisor} divisor"
         )
 
 
@@ -180,6 +180,7 @@ def check_request(state: Learned, request: Tensor) -> None:
     """Refuse a request that is not a proper part of the training set.
 
     Raises:
+        ShapeMismatch: the mask is not [K, n].
         ValueError: a record is not (or no longer) a member, or nothing would be left.
     """
     state.task.check_members(request, "request")
@@ -188,6 +189,8 @@ def check_request(state: Learned, request: Tensor) -> None:
     outside = request & ~state.members
     if bool(outside.any()):
         replica, record = (int(x) for x in outside.nonzero()[0])
-        raise ValueError(f"request must name records still in the training set, got record {record} of replica {replica}.")
+        raise ValueError(
+            f"request must name records still in the training set, got record {record} of replica {replica}."
+        )
     if bool((request == state.members).all(1).any()):
         raise ValueError("request must leave at least one record, got all of them. Delete the model instead.")

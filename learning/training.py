@@ -5,6 +5,7 @@ the trajectory. Randomness is drawn per replica outside the batched operations, 
 depend on which others share its chunk.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,6 +61,7 @@ def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step
 
     Raises:
         Diverged: parameters became infinite or NaN; the message names replica, step and likely cause.
+        TypeError: the task's recipe is no gradient descent.
     """
     recipe = task.recipe
     if not isinstance(recipe, SGD):
@@ -117,10 +119,6 @@ def train(task: Task, members: Tensor, *, streams: Streams) -> Learned:
         NotConverged: the minimiser did not reach its tolerance.
     """
     if isinstance(task.recipe, SGD):
-        step = None
-        for step in sgd_steps(task, members, streams=streams):  # noqa: B007  the last step is what is wanted
-            pass
-        if step is None:
-            raise ValueError("A recipe must have at least one step.")
-        return Learned(step.following, task, members, streams)
+        last = deque(sgd_steps(task, members, streams=streams), maxlen=1).pop()
+        return Learned(last.following, task, members, streams)
     return Learned(minimise(task, members, task.recipe.tolerance), task, members, streams)

@@ -114,6 +114,14 @@ class HessianFree:
         if self.vectors not in ("request", "all"):
             raise ValueError(f'vectors must be "request" or "all", got {self.vectors!r}.')
 
+    def check_task(self, task: Task) -> None:
+        """Refuse a recipe that is no gradient descent.
+
+        Raises:
+            PlanError: the recipe is of another kind.
+        """
+        _recipe(task)
+
     def learn(self, task: Task, members: Tensor, *, streams: Streams) -> HessianFreeState:
         """Run gradient descent; with vectors="all", propagate every record's vector along."""
         _recipe(task)

@@ -90,6 +90,14 @@ class NewtonStep:
         if self.bound not in ("published", "error", "a-posteriori"):
             raise ValueError(f'bound must be "published", "error" or "a-posteriori", got {self.bound!r}.')
 
+    def check_task(self, task: Task) -> None:
+        """Refuse a recipe that is no exact minimiser.
+
+        Raises:
+            PlanError: the recipe is of another kind.
+        """
+        _tolerance(task)
+
     def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Learned:
         """Minimise the regularised mean loss.
 
@@ -209,4 +217,3 @@ def _tolerance(task: Task) -> float:
     if not isinstance(task.recipe, Minimise):
         raise PlanError(f'method newton needs recipe.kind = "minimise", got {task.recipe}.')
     return task.recipe.tolerance
-

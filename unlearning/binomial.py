@@ -42,5 +42,5 @@ def _checked(successes: ArrayLike, trials: int, failure_probability: float) -> N
     if not 0 < failure_probability < 1:
         raise ValueError(f"failure_probability must be in (0, 1), got {failure_probability}.")
     if np.any((count < 0) | (count > trials) | (count != np.round(count))):
-        raise ValueError(f"successes must be whole numbers between 0 and {trials}, got {successes}.")
+        raise ValueError(f"successes must be whole numbers between 0 and {trials}, got {successes!r}.")
     return count

@@ -76,6 +76,14 @@ AnyMethod = Method[Any, Any]
 
 
 @runtime_checkable
+class ChecksTask(Protocol):
+    """A method that can tell, before anything is trained, that a task is not for it."""
+
+    def check_task(self, task: Any) -> None:
+        """Raise PlanError, with the way out, for a task this method cannot learn."""
+
+
+@runtime_checkable
 class HasPriorSensitivity(Protocol):
     """A method whose theorem bounds Δ from public numbers only, before any data is seen."""
 

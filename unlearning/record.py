@@ -321,5 +321,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path}: schema_version must be {SCHEMA_VERSION}, got {record.schema_version}.")
     found = sha256(canonical(record.evidence))
     if found != record.evidence_sha256:
-        raise RecordError(f"{path}: evidence was changed: its hash is {found}, the record says {record.evidence_sha256}.")
+        raise RecordError(
+            f"{path}: evidence was changed: its hash is {found}, the record says {record.evidence_sha256}."
+        )
     return record

@@ -6,6 +6,7 @@ the unlearning definition: α is the reference's probability).
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -38,16 +39,17 @@ class TradeOff(Protocol):
         """Whether P(E) ≥ p_lower together with Q(E) ≤ q_upper contradicts the claim."""
 
 
-class _RefutedAtAnEvent:
+class _RefutedAtAnEvent(ABC):
+    @abstractmethod
     def __call__(self, alpha: ArrayLike) -> NDArray[np.float64]:
-        raise NotImplementedError
+        ...
 
     def refuted_at(self, p_lower: ArrayLike, q_upper: ArrayLike) -> NDArray[np.bool_]:
         """Whether P(E) ≥ p_lower together with Q(E) ≤ q_upper contradicts the claim.
 
         f does not increase, so P(Eᶜ) ≤ 1 − p_lower < f(q_upper) ≤ f(Q(E)) is a contradiction.
         """
-        return 1 - np.asarray(p_lower, dtype=np.float64) < self(q_upper)
+        return np.asarray(1 - np.asarray(p_lower, dtype=np.float64) < self(q_upper))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,18 @@
-"""Controls: defects planted on the released side only, as wrappers over any method.
+"""Controls: defects planted on the released side only, over the models of any method.
 
 An audit that does not find a planted defect it should find, or finds one where there is none, is an audit in error.
+Controls test the audit, not the method: where the method says that it releases weights + N(0, σ²I), the noise of a
+control is the audit's own on both sides, so that a method whose own noise is wrong cannot spoil a prediction.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from unlearning.claim import Certificate
+from learning.release import gaussian_release
 from unlearning.errors import PlanError
-from unlearning.protocols import AnyMethod, Declaration, State
+from unlearning.protocols import AnyMethod, State
 from unlearning.streams import Streams
 
 Source = Literal["unlearned", "original", "retrained"]
@@ -43,6 +44,7 @@ class Defect:
         return self.frozen or self.noise_factor != 1
 
 
+HONEST = Defect("", "The method as it is", "Nothing is planted.")
 DEFECTS = {
     defect.name: defect
     for defect in (
@@ -71,45 +73,14 @@ def defect(name: str) -> Defect:
     return DEFECTS[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Planted:
-    """A method with a defect in what it releases. Its certificate is the honest method's."""
-
-    method: AnyMethod
-    defect: Defect
-
-    @property
-    def declaration(self) -> Declaration:
-        """The honest method's declaration, under the defect's title."""
-        own: Declaration = self.method.declaration
-        return replace(own, title=f"{own.title} — {self.defect.title.lower()}")
-
-    def learn(self, task: Any, members: Tensor, *, streams: Streams) -> Any:
-        """As the honest method."""
-        return self.method.learn(task, members, streams=streams)
-
-    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
-        """The model that the defect releases."""
-        if self.defect.source == "original":
-            return state
-        if self.defect.source == "retrained":
-            return self.method.learn(state.task, state.members & ~request, streams=state.streams)
-        return self.method.unlearn(state, request, streams=streams)
-
-    def certify(self, state: Any, request: Tensor) -> Certificate | None:
-        """As the honest method."""
-        return self.method.certify(state, request)
-
-    def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
-        """The honest release with the defect's noise."""
-        if not self.defect.frozen:
-            return self.method.release(state, noise_scale * self.defect.noise_factor, streams=streams)
-        one = state.take([0])
-        always = Streams(streams.seed, (0,)).child("frozen")
-        noise = self.method.release(one, noise_scale, streams=always) - one.parameters
-        return state.parameters + noise.expand(state.parameters.shape[0], -1)
-
-
-def same_parameters(first: Tensor, second: Tensor) -> bool:
-    """Whether two parameter arrays agree to the last bit."""
-    return bool(torch.equal(first, second))
+def release(method: AnyMethod, planted: Defect, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
+    """What the method releases of a state, or what it would release with the defect: parameters [K, P]."""
+    if not planted.name:
+        own: Tensor = method.release(state, noise_scale, streams=streams)
+        return own
+    add = gaussian_release if method.declaration.gaussian_noise else method.release
+    if not planted.frozen:
+        return add(state, noise_scale * planted.noise_factor, streams=streams)
+    one = state.take([0])
+    noise = add(one, noise_scale, streams=Streams(streams.seed, (0,)).child("frozen")) - one.parameters
+    return state.parameters + noise.expand(state.parameters.shape[0], -1)

@@ -13,10 +13,11 @@ from unlearning.record import Line
 from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
 from unlearning.verdict import Outcome
 
-from .bounds.fixed_event import in_event
+from .bounds.fixed_event import EventDesign, in_event
 from .bounds.projection import (
     projection_detectable,
     projection_mu_lower,
+    projection_pairs_needed,
     projection_refutation_probability,
 )
 from .controls import Defect
@@ -24,14 +25,16 @@ from .design import POWER, Design
 from .fleet import Array
 from .scores import Choice, Event, Scores, event_design
 
-EVENT_KEYS = ("paired-event-projection", "paired-event-radius", "independent-event")
-
 _TITLES = {
     "projection-z": "Mean shift along one direction",
     "paired-event-projection": "Event on the shift, training seed known",
     "paired-event-radius": "Event on the distance, training seed known",
     "independent-event": "Event on the weights, training seed unknown",
 }
+
+
+_LARGE_CENTRALITY = 1e9
+_MOST_RUNS = 100_000
 
 
 def claimed_mu(claim: Claim) -> float:
@@ -43,10 +46,10 @@ def claimed_mu(claim: Claim) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Probabilities:
-    """P(E) and Q(E) of the three events given the trained models, before noise: averages over the test runs."""
+    """P(E) and Q(E) of the three events given the trained models, before noise: one per test run, or one for all."""
 
-    released: dict[str, float]
-    reference: dict[str, float]
+    released: dict[str, Array]
+    reference: dict[str, Array]
     projected_mu: float
 
 
@@ -70,25 +73,29 @@ def probabilities(
     return Probabilities(released, reference, float(scores.pre_projection.mean()))
 
 
-def _gaussian_tail(centres: Array, event: Event, spread: float) -> float:
-    return float(ndtr(event.orientation * (centres - event.threshold) / spread).mean())
+def _gaussian_tail(centres: Array, event: Event, spread: float) -> Array:
+    return np.asarray(ndtr(event.orientation * (centres - event.threshold) / spread))
 
 
-def _radius_tail(distance: Array, event: Event, factor: float, noise_scale: float, coordinates: int) -> float:
+def _radius_tail(distance: Array, event: Event, factor: float, noise_scale: float, coordinates: int) -> Array:
     centrality = (distance / (factor * noise_scale)) ** 2
     cut = event.threshold / factor**2
-    tail = np.where(
-        centrality > 0,
-        ncx2.sf(cut, coordinates, np.maximum(centrality, 1e-300)),
-        chi2.sf(cut, coordinates),
+    tail = np.select(
+        [centrality == 0, centrality < _LARGE_CENTRALITY],
+        [
+            chi2.sf(cut, coordinates),
+            ncx2.sf(cut, coordinates, centrality.clip(1e-300, _LARGE_CENTRALITY)),
+        ],
+        # √(non-central χ²) ≈ N(√(centrality + P − 1), 1), to 1/√centrality
+        ndtr(np.sqrt(centrality + coordinates - 1) - math.sqrt(max(0.0, cut))),
     )
-    return float((tail if event.orientation == 1 else 1 - tail).mean())
+    return np.asarray(tail if event.orientation == 1 else 1 - tail)
 
 
 def refutation_probability(
     key: str, known: Probabilities, design: Design, failure_probability: float | None = None
 ) -> float:
-    """Probability that a line refutes, given the trained models."""
+    """Probability that a line refutes, given the models: exact for independent noise N(0, σ²I) on both sides."""
     if key == "projection-z":
         allowed = design.line_failure_probability(key) if failure_probability is None else failure_probability
         return projection_refutation_probability(known.projected_mu, claimed_mu(design.claim), design.test, allowed)
@@ -101,33 +108,79 @@ def distinguish_lines(
     choice: Choice,
     design: Design,
     *,
+    paired: bool = True,
     noop: Probabilities | None = None,
     failure_probability: float | None = None,
     known: Probabilities | None = None,
 ) -> list[Line]:
     """The four lines of one subject.
 
+    Paired lines condition on the training seed, so that the noise must come after training: with noise inside training
+    the retrained model of the same seed holds the noise, and a correct method would be refuted.
+
     Args:
         scores: of its test runs.
         choice: of its selection runs.
         design: of the row.
+        paired: whether release = weights + N(0, σ²I) with σ > 0; without it three lines are not computable.
         noop: probabilities of doing nothing, for the power sentence.
         failure_probability: of each line, instead of its share of the row's.
         known: the subject's own probabilities, for the power of the events.
     """
     per_seed = design.claim.seed_policy is not SeedPolicy.MARGINAL
-    lines = [_projection_line(scores, design, noop, failure_probability, deciding=per_seed)]
     counted = {
         "paired-event-projection": (scores.projection_released, scores.projection_reference, choice.projection),
         "paired-event-radius": (scores.radius_released, scores.radius_reference, choice.radius),
         "independent-event": (scores.independent_released, scores.independent_reference, choice.independent),
     }
-    for key, (released, reference, event) in counted.items():
+    lines = []
+    for key in ("projection-z", *counted):
         deciding = per_seed or key == "independent-event"
-        lines.append(
-            _event_line(key, released, reference, event, design, noop, failure_probability, known, deciding=deciding)
-        )
+        if key != "independent-event" and not paired:
+            lines.append(_not_computable(key, deciding=deciding))
+        elif key == "projection-z":
+            lines.append(_projection_line(scores, design, noop, failure_probability, deciding=deciding))
+        else:
+            lines.append(_event_line(key, *counted[key], design, noop, failure_probability, known, deciding=deciding))
     return lines
+
+
+def runs_needed(noop: Probabilities, design: Design) -> int | None:
+    """Runs a side at which a deciding line of this rung refutes doing nothing with power .8; None where none is found.
+
+    The projection test decides claims for every seed, the independent event the claims over seeds.
+    """
+    if design.claim.seed_policy is not SeedPolicy.MARGINAL:
+        allowed = design.line_failure_probability("projection-z")
+        return projection_pairs_needed(noop.projected_mu, claimed_mu(design.claim), allowed, POWER)
+    key = "independent-event"
+    p, q = float(noop.released[key].mean()), float(noop.reference[key].mean())
+    runs = design.test
+    while runs <= _MOST_RUNS:
+        events = EventDesign(runs, runs, design.line_failure_probability(key))
+        if events.refutation_probability(p, q, design.claim.tradeoff) >= POWER:
+            return runs
+        runs *= 2
+    return None
+
+
+def _not_computable(key: str, *, deciding: bool) -> Line:
+    return Line(
+        rung="C",
+        key=key,
+        title=_TITLES[key],
+        subject="claim",
+        seeds="paired",
+        deciding=deciding,
+        outcome=Outcome.NOT_COMPUTABLE,
+        finding="Not computable.",
+        failure_probability=0.0,
+        assumes="nothing",
+        kind="confidence",
+        runs_released=0,
+        runs_reference=0,
+        reason="the method adds no N(0, σ²I) after training, or σ is 0: its noise cannot be told from its seed",
+    )
 
 
 def _projection_line(
@@ -185,7 +238,7 @@ def _event_line(
     x = int(in_event(released, event.threshold, event.orientation).sum())
     y = int(in_event(reference, event.threshold, event.orientation).sum())
     bound = events.bound(x, y, claim)
-    q = known.reference[key] if known is not None else y / reference.size
+    q = float(known.reference[key].mean()) if known is not None else y / reference.size
     least = events.detectable(q, claim.tradeoff, POWER)
     detectable_mu = detectable_epsilon = None
     if least is not None and 0 < q < 1:

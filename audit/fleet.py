@@ -1,7 +1,8 @@
 """Fleets of one row: originals, unlearned models and retrained models, a chunk of replicas at a time.
 
 Paired: replica k's reference is trained with replica k's own seed streams. Independent: with streams of its own.
-Deterministic recipes have no seed: one model per world, and every run is a release of it.
+Deterministic recipes have no seed: one model per world, and every run is a release of it. Noise inside training is a
+seed: such a method gets one model per run whatever its recipe.
 """
 
 import time
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from learning.task import Task
-from unlearning.claim import Certificate, Reference
+from unlearning.claim import Certificate, Reference, SeedPolicy
 from unlearning.errors import BudgetExceeded
 from unlearning.protocols import AnyMethod, State
 from unlearning.streams import Streams
@@ -39,6 +40,13 @@ class Subject:
     def noise_streams(self, *names: str | int, replicas: tuple[int, ...]) -> Streams:
         """Noise streams: the row's own."""
         return Streams(self.seed, replicas).child("noise", self.name, *names)
+
+    @property
+    def one_model(self) -> bool:
+        """Whether all runs are releases of one model per world: nothing in training is random."""
+        declared = self.method.declaration
+        fixed = declared.gaussian_noise and declared.seed_policy is not SeedPolicy.MARGINAL
+        return self.task.deterministic and fixed
 
     def request(self, replicas: int) -> torch.Tensor:
         """The request as a mask [K, n], the same for all replicas."""
@@ -80,8 +88,8 @@ class Fleet:
 def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tuple[int, ...]) -> Fleet:
     """Train, unlearn and retrain the replicas of these numbers."""
     task, method = subject.task, subject.method
-    count = 1 if task.deterministic else len(replicas)
-    numbers = replicas[:count] if not task.deterministic else (0,)
+    numbers = (0,) if subject.one_model else replicas
+    count = len(numbers)
     streams = subject.streams(phase, numbers)
     members, request = task.everyone(count), subject.request(count)
     started = time.perf_counter()
@@ -96,7 +104,7 @@ def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tu
         "unlearn": unlearned_at - learned_at,
         "retrain": time.perf_counter() - unlearned_at,
     }
-    independent = retrained if task.deterministic else reference_fleet(subject, streams.child("independent"))
+    independent = retrained if subject.one_model else reference_fleet(subject, streams.child("independent"))
     bound = None if certificate is None else np.asarray(certificate.sensitivity_upper, dtype=np.float64)
     refused = np.zeros(count, dtype=bool)
     if bound is not None and budget is not None:
@@ -104,7 +112,7 @@ def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tu
         if refused.any():
             unlearned = _replace_refused(unlearned, retrained, refused, float(bound.max()), budget)
     fleet = Fleet(original, unlearned, retrained, independent, bound, refused, certificate, seconds)
-    return _repeat(fleet, len(replicas)) if task.deterministic else fleet
+    return _repeat(fleet, len(replicas)) if subject.one_model else fleet
 
 
 def reference_fleet(subject: Subject, streams: Streams) -> State:
@@ -121,17 +129,18 @@ def reference_fleet(subject: Subject, streams: Streams) -> State:
 
 
 def _replace_refused(
-    unlearned: Any, retrained: State, refused: NDArray[np.bool_], largest: float, budget: float
+    unlearned: State, retrained: State, refused: NDArray[np.bool_], largest: float, budget: float
 ) -> State:
-    if not is_dataclass(unlearned) or isinstance(unlearned, type):
+    where = torch.from_numpy(refused).to(retrained.parameters.device).unsqueeze(1)
+    chosen = torch.where(where, retrained.parameters, unlearned.parameters)
+    state: Any = unlearned
+    if not is_dataclass(state) or isinstance(state, type):
         raise BudgetExceeded(
             f"The deletion budget is spent: bound {largest:.3g} > {budget:.3g}. Retrain, or raise the row's budget."
         )
-    where = torch.from_numpy(refused).to(retrained.parameters.device).unsqueeze(1)
-    merged: State = replace(  # type: ignore[call-overload]  # any state dataclass has parameters
-        unlearned, parameters=torch.where(where, retrained.parameters, unlearned.parameters)
-    )
-    return merged
+    merged: Any = replace(state, **{"parameters": chosen})
+    found: State = merged
+    return found
 
 
 def _repeat(fleet: Fleet, count: int) -> Fleet:

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
+from scipy.stats import chi2
 
-from unlearning.protocols import AnyMethod
 from unlearning.record import Line
 from unlearning.verdict import Outcome
 
 from .bounds.noise import TESTS, NoiseTests, noise_tests
-from .controls import Defect, Planted
-from .design import POWER, SHARES, Design
-from .fleet import Fleet, Subject, numpy64
+from .controls import Defect, release
+from .design import POWER, Design
+from .fleet import Array, Fleet, Subject, numpy64
 
 REPLICAS_PER_CALL = 64
 
@@ -26,17 +24,16 @@ _TITLES = {
 }
 
 
-def test_noise(subject: Subject, fleet: Fleet, defect: Defect, design: Design) -> NoiseTests:
+def measure_noise(subject: Subject, fleet: Fleet, defect: Defect, design: Design) -> NoiseTests:
     """Release the first replica of the fleet `release_calls` times, 64 replicas to a call."""
-    method: AnyMethod = Planted(subject.method, defect) if defect.name else subject.method
     state = fleet.state(defect.source).take([0] * REPLICAS_PER_CALL)
     before = numpy64(state.parameters)
 
-    def residuals() -> Iterator[NDArray[np.float64]]:
+    def residuals() -> Iterator[Array]:
         for call in range(max(2, design.release_calls // REPLICAS_PER_CALL)):
             numbers = tuple(range(call * REPLICAS_PER_CALL, (call + 1) * REPLICAS_PER_CALL))
             streams = subject.noise_streams(defect.name, "conformance", replicas=numbers)
-            released = method.release(state, design.noise_scale, streams=streams)
+            released = release(subject.method, defect, state, design.noise_scale, streams=streams)
             yield (numpy64(released) - before) / design.noise_scale
 
     return noise_tests(residuals())
@@ -95,16 +92,8 @@ def noise_refutation_probability(
         exact = tests.scale_refutation_probability(defect.noise_factor, failure_probability)
         return exact, exact
     if defect.frozen and name in ("calls", "replicas"):
-        # the same vector n times over: the energy is n·χ²(P), outside the interval unless χ²(P) is tiny
-        from scipy.stats import chi2
-
-        repeats = tests.calls if name == "calls" else tests.replicas
-        freedom = tests.coordinates * (tests.replicas if name == "calls" else tests.calls)
-        high = chi2.isf(failure_probability / 2, freedom)
-        # energy = (repeats · positions) · χ²(P) for one frozen vector, positions = freedom / P
-        needed = high / (repeats * (freedom / tests.coordinates))
-        return float(chi2.sf(needed, tests.coordinates)), 1.0
+        # one frozen vector: the energy is calls·replicas·χ²(P), against χ²(positions·P)
+        positions = tests.replicas if name == "calls" else tests.calls
+        high = chi2.isf(failure_probability / 2, positions * tests.coordinates)
+        return float(chi2.sf(high / (tests.calls * tests.replicas), tests.coordinates)), 1.0
     return None
-
-
-__all__ = ["REPLICAS_PER_CALL", "SHARES", "noise_lines", "noise_refutation_probability", "test_noise"]

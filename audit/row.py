@@ -1,7 +1,8 @@
 """One row from beginning to end: fleets, choices, scores, lines, controls, verdict."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,20 +12,19 @@ from unlearning.claim import Certificate
 from unlearning.record import Accuracy, Control, Distances, Histogram, Line, Timing, TradeOffCurve
 from unlearning.verdict import Outcome, Verdict
 
-from .bounds.band import tradeoff_band
 from .bounds.noise import NoiseTests
 from .control_rung import judge
-from .controls import Defect, defect
+from .controls import HONEST, Defect, defect
 from .design import POWER, SHARES, Design
-from .distinguish_rung import Probabilities, claimed_mu, distinguish_lines, probabilities
-from .fleet import Array, Fleet, Subject, train_fleet
-from .noise_rung import noise_lines, test_noise
-from .scores import HONEST, Choice, ChunkReleases, Scores, choose, release_chunk, score_chunk
+from .distinguish_rung import Probabilities, distinguish_lines, probabilities, runs_needed
+from .figures import ACCURACY_REPLICAS, accuracies, arrays, curves, histograms, right_answers
+from .fleet import Array, Subject, train_fleet
+from .noise_rung import measure_noise, noise_lines
+from .scores import Choice, ChunkReleases, Scores, choose, release_chunk, score_chunk
 from .sensitivity_rung import Measured, distances, sensitivity_lines
-from .verdict import decide, pairs_needed
+from .verdict import decide
 
-BAND_FAILURE_PROBABILITY = 0.05
-_ACCURACY_REPLICAS = 50
+_Result = TypeVar("_Result")
 
 Progress = Callable[[str, int, int], None]  # phase, chunks done, chunks in all
 
@@ -75,14 +75,14 @@ def audit_row(
     Args:
         subject: method, task, request.
         design: claim, noise, numbers of runs, failure probabilities.
-        chunk: replicas trained at once; it changes no number beyond rounding.
+        chunk: replicas trained at once; it changes no number beyond rounding, but for the times.
         jobs: local worker processes; it changes no number.
         progress: told after every chunk.
     """
     planted = [defect(name) for name in design.controls]
     everyone = [HONEST, defect("no-op"), *(p for p in planted if p.name != "no-op")]
 
-    def run(phase: str, function: Callable[..., object], tasks: list[tuple[object, ...]]) -> list[object]:
+    def run(phase: str, function: Callable[..., _Result], tasks: list[tuple[Any, ...]]) -> list[_Result]:
         finished = iter(range(1, len(tasks) + 1))
         progress(phase, 0, len(tasks))
         return run_chunks(function, tasks, jobs=jobs, done=lambda _: progress(phase, next(finished), len(tasks)))
@@ -92,21 +92,21 @@ def audit_row(
         _select_chunk,
         [(subject, design, everyone, ids) for ids in _chunks(design.selection, chunk)],
     )
-    releases = ChunkReleases.concatenate([part[0] for part in selection])  # type: ignore[index]
-    accuracies: list[Accuracy] = selection[0][1]  # type: ignore[index]
+    releases = ChunkReleases.concatenate([part for part, _ in selection])
+    right = accuracies([part for _, part in selection if part])
     choices = {d.name: choose(releases.of(d), design.noise_scale, design) for d in everyone}
     coordinates = releases.shared["original"].shape[1]
-    del releases
+    del releases, selection
 
-    tested: list[_Tested] = run(  # type: ignore[assignment]
+    tested = run(
         "testing",
         _test_chunk,
         [(subject, design, everyone, choices, ids) for ids in _chunks(design.test, chunk)],
     )
     noise: dict[str, NoiseTests] = {}
     if "B" in design.rungs and subject.method.declaration.gaussian_noise and design.noise_scale > 0:
-        noise = run("testing the noise", _noise, [(subject, design, [HONEST, *planted])])[0]  # type: ignore[assignment]
-    return _assemble(subject, design, planted, everyone, choices, tested, noise, accuracies, coordinates)
+        noise = run("testing the noise", _noise, [(subject, design, [HONEST, *planted])])[0]
+    return _assemble(subject, design, planted, everyone, choices, tested, noise, right, coordinates)
 
 
 def _chunks(runs: int, size: int) -> Iterator[tuple[int, ...]]:
@@ -116,11 +116,11 @@ def _chunks(runs: int, size: int) -> Iterator[tuple[int, ...]]:
 
 def _select_chunk(
     subject: Subject, design: Design, everyone: list[Defect], ids: tuple[int, ...]
-) -> tuple[ChunkReleases, list[Accuracy]]:
+) -> tuple[ChunkReleases, dict[str, Array]]:
     fleet = train_fleet(subject, design.sensitivity_budget, "selection", ids)
     releases = release_chunk(subject, fleet, everyone, design.noise_scale, "selection", ids)
-    accuracies = _accuracies(subject, fleet, releases) if ids[0] == 0 else []
-    return releases, accuracies
+    counted = ACCURACY_REPLICAS - ids[0]
+    return releases, right_answers(subject, releases, counted) if counted > 0 else {}
 
 
 def _test_chunk(
@@ -143,35 +143,7 @@ def _test_chunk(
 
 def _noise(subject: Subject, design: Design, defects: list[Defect]) -> dict[str, NoiseTests]:
     fleet = train_fleet(subject, design.sensitivity_budget, "conformance", (0,))
-    return {d.name: test_noise(subject, fleet, d, design) for d in defects}
-
-
-def _accuracies(subject: Subject, fleet: Fleet, releases: ChunkReleases) -> list[Accuracy]:
-    task = subject.task
-    forget = subject.request(1)[0]
-    features, labels = task.features(), task.labels()
-    holdout = task.dataset.holdout_features.to(task.device, task.dtype)
-    holdout_labels = task.dataset.holdout_labels.to(task.device)
-    found = []
-    models = {
-        "original": releases.shared["original"],
-        "retrained": releases.shared["retrained"],
-        "unlearned": releases.shared["unlearned"],
-        "released": releases.released[HONEST.name],
-    }
-    for name, parameters in models.items():
-        w = torch.from_numpy(parameters[:_ACCURACY_REPLICAS]).to(task.device, task.dtype)
-        right = task.objective.predict(w, features) == labels
-        outside = task.objective.predict(w, holdout) == holdout_labels
-        found.append(
-            Accuracy(
-                model=name,
-                forget=float(right[:, forget].double().mean()),
-                retain=float(right[:, ~forget].double().mean()),
-                holdout=float(outside.double().mean()),
-            )
-        )
-    return found
+    return {d.name: measure_noise(subject, fleet, d, design) for d in defects}
 
 
 def _assemble(
@@ -182,19 +154,23 @@ def _assemble(
     choices: dict[str, Choice],
     tested: list[_Tested],
     noise: dict[str, NoiseTests],
-    accuracies: list[Accuracy],
+    right: list[Accuracy],
     coordinates: int,
 ) -> Findings:
     gaussian = subject.method.declaration.gaussian_noise
     scores = {d.name: Scores.concatenate([t.scores[d.name] for t in tested]) for d in everyone}
     bounds = [t.sensitivity_upper for t in tested]
+    certificate = tested[0].certificate
     measured = Measured(
         np.concatenate([t.unlearned for t in tested]),
         np.concatenate([t.original for t in tested]),
         None if any(b is None for b in bounds) else np.concatenate([b for b in bounds if b is not None]),
         max(t.norm for t in tested),
         float(torch.finfo(subject.task.dtype).eps),
+        0.0 if certificate is None else certificate.failure_probability,
     )
+    if certificate is not None and measured.sensitivity_upper is not None:
+        certificate = replace(certificate, sensitivity_upper=tuple(measured.sensitivity_upper.tolist()))
     found = distances(measured, design.claim, design.noise_scale, gaussian=gaussian)
     known = (
         {
@@ -226,25 +202,20 @@ def _assemble(
     verdict, because = decide(lines, design.claim, found, controls)
     if verdict is Verdict.NOT_COMPUTABLE and "no-op" in known:
         because += _runs_needed(known["no-op"], design)
-    runs = [Timing(what=what, row=subject.name, seconds=seconds, models=models) for what, seconds, models in _times(
-        subject, design, tested
-    )]
-    certificate = tested[0].certificate
-    arrays = _arrays(measured, scores[HONEST.name], scores["no-op"])
     return Findings(
         lines=lines,
         controls=controls,
         distances=found,
-        accuracies=accuracies,
-        curves=_curves(scores),
-        histograms=_histograms(scores[HONEST.name]),
+        accuracies=right,
+        curves=curves(scores),
+        histograms=histograms(scores[HONEST.name]),
         verdict=verdict,
         because=because,
         shares={key: design.line_failure_probability(key) for key in SHARES if _runs(key, design)},
         certificate=certificate,
         refused=int(sum(t.refused.sum() for t in tested)),
-        arrays=arrays,
-        timings=runs,
+        arrays=arrays(measured, scores[HONEST.name], scores["no-op"]),
+        timings=_timings(subject, design, tested),
     )
 
 
@@ -269,6 +240,7 @@ def _lines(
             scores[subject.name],
             choices[subject.name],
             design,
+            paired=bool(known),
             noop=known.get("no-op"),
             failure_probability=failure_probability,
             known=known.get(subject.name),
@@ -291,73 +263,22 @@ def _noise_not_computable(design: Design) -> Line:
         kind="confidence",
         runs_released=0,
         runs_reference=0,
-        reason="the method adds no N(0, σ²I) at the end, or σ is 0"
+        reason="the method adds no N(0, σ²I) after training"
         if design.noise_scale > 0
         else "the noise scale is 0: nothing hides the difference",
     )
 
 
 def _runs_needed(noop: Probabilities, design: Design) -> str:
-    needed = pairs_needed(noop.projected_mu, claimed_mu(design.claim), design.line_failure_probability("projection-z"))
+    needed = runs_needed(noop, design)
     if needed is None:
-        return " No number of runs makes the projection test find doing nothing here."
-    return f" The projection test would find doing nothing with power {POWER} at {needed} pairs."
+        return " No number of runs that was tried makes rung C find doing nothing here."
+    return f" Rung C would find doing nothing with power {POWER} at {needed} runs a side."
 
 
-def _times(subject: Subject, design: Design, tested: list[_Tested]) -> Iterator[tuple[str, float, int]]:
-    models = len(tested) if subject.task.deterministic else design.test
-    for what in ("learn", "unlearn", "retrain"):
-        yield what, sum(t.seconds[what] for t in tested), models
-
-
-def _curves(scores: dict[str, Scores]) -> list[TradeOffCurve]:
+def _timings(subject: Subject, design: Design, tested: list[_Tested]) -> list[Timing]:
+    models = len(tested) if subject.one_model else design.test
     return [
-        _curve(label, scores[name].projection_released, scores[name].projection_reference)
-        for label, name in (("unlearned", HONEST.name), ("doing nothing", "no-op"))
-        if np.all(np.isfinite(scores[name].projection_released))
+        Timing(what=what, row=subject.name, seconds=sum(t.seconds[what] for t in tested), models=models)
+        for what in ("learn", "unlearn", "retrain")
     ]
-
-
-def _curve(label: str, released: Array, reference: Array) -> TradeOffCurve:
-    band = tradeoff_band(released, reference, BAND_FAILURE_PROBABILITY)
-    return TradeOffCurve(
-        label=label,
-        alpha=band.alpha.tolist(),
-        beta=band.beta.tolist(),
-        band_alpha_lower=band.alpha_lower.tolist(),
-        band_beta_lower=band.beta_lower.tolist(),
-        band_alpha_upper=band.alpha_upper.tolist(),
-        band_beta_upper=band.beta_upper.tolist(),
-        band_failure_probability=BAND_FAILURE_PROBABILITY,
-        score="⟨direction, released − retrained of the same seed⟩ / σ",
-    )
-
-
-def _histograms(scores: Scores) -> list[Histogram]:
-    x, y = scores.projection_released, scores.projection_reference
-    pooled = np.concatenate([x, y])
-    if not np.all(np.isfinite(pooled)):
-        return []
-    edges = np.histogram_bin_edges(pooled, bins=30)
-    return [
-        Histogram(label=label, edges=edges.tolist(), counts=np.histogram(values, edges)[0].tolist())
-        for label, values in (("unlearned", x), ("retrained", y))
-    ]
-
-
-def _arrays(measured: Measured, honest: Scores, noop: Scores) -> dict[str, tuple[Array, str]]:
-    found = {
-        "distance_unlearned": (measured.unlearned, "‖unlearned − reference‖ per test run, before noise"),
-        "distance_original": (measured.original, "‖original − reference‖ per test run, before noise"),
-        "projection_released": (honest.projection_released, "paired projection score of the unlearned runs"),
-        "projection_reference": (honest.projection_reference, "paired projection score of the retrained runs"),
-        "radius_released": (honest.radius_released, "paired radius score of the unlearned runs"),
-        "radius_reference": (honest.radius_reference, "paired radius score of the retrained runs"),
-        "independent_released": (honest.independent_released, "independent score of the unlearned runs"),
-        "independent_reference": (honest.independent_reference, "independent score of the retrained runs"),
-        "noop_projection_released": (noop.projection_released, "paired projection score of doing nothing"),
-        "noop_projection_reference": (noop.projection_reference, "paired projection score of the retrained runs"),
-    }
-    if measured.sensitivity_upper is not None:
-        found["sensitivity_upper"] = (measured.sensitivity_upper, "certified Δ per test run")
-    return found

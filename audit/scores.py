@@ -8,6 +8,8 @@ Scores of a run with seed k, σ the noise scale, w_k the retrained model of the 
     projection    ⟨u, x − w_k⟩/σ        paired; u chosen on selection runs
     radius        ‖x − w_k‖²/σ²         paired; central χ²(P) for the reference
     independent   ⟨v, x⟩                 needs no seed; v chosen on selection runs
+
+Paired scores mean something only where release = weights + N(0, σ²I): with noise inside training, w_k holds the noise.
 """
 
 from collections.abc import Sequence
@@ -16,14 +18,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from unlearning.claim import Claim
-from unlearning.protocols import AnyMethod, State
+from unlearning.protocols import State
 
 from .bounds.fixed_event import EventDesign, choose_event
-from .controls import Defect, Planted
+from .controls import HONEST, Defect, defect, release
 from .design import Design
 from .fleet import Array, Fleet, Subject, numpy64
-
-HONEST = Defect("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +84,24 @@ class Releases:
 
 @dataclass(frozen=True, slots=True)
 class ChunkReleases:
-    """All releases of one chunk: what the subjects share, and what each of them released."""
+    """All releases of one chunk: what the subjects share, and what each of them released.
+
+    The method as it is meets the method's own reference; controls meet a reference with the audit's own noise.
+    """
 
     shared: dict[str, Array]
     released: dict[str, Array]
 
     def of(self, planted: Defect) -> Releases:
         """Releases of one subject."""
-        s = self.shared
+        s, own = self.shared, "control " if planted.name else ""
         return Releases(
             s[planted.source],
             self.released[planted.name],
             s["retrained"],
-            s["reference"],
+            s[f"{own}reference"],
             s["pre_independent"],
-            s["independent"],
+            s[f"{own}independent"],
         )
 
     @staticmethod
@@ -119,13 +122,13 @@ def release_chunk(
     replicas: tuple[int, ...],
 ) -> ChunkReleases:
     """Release one chunk for the honest method and every defect; defects are on the released side only."""
-    honest = subject.method
+    method = subject.method
 
-    def reference(arm: str, state: State) -> Array:
-        return numpy64(
-            honest.release(state, noise_scale, streams=subject.noise_streams(phase, arm, replicas=replicas))
-        )
+    def reference(arm: str, state: State, planted: Defect = HONEST) -> Array:
+        streams = subject.noise_streams(phase, arm, replicas=replicas)
+        return numpy64(release(method, planted, state, noise_scale, streams=streams))
 
+    right = defect("retrained")
     shared = {
         "original": numpy64(fleet.original.parameters),
         "unlearned": numpy64(fleet.unlearned.parameters),
@@ -133,12 +136,14 @@ def release_chunk(
         "pre_independent": numpy64(fleet.independent.parameters),
         "reference": reference("reference", fleet.retrained),
         "independent": reference("independent", fleet.independent),
+        "control reference": reference("reference", fleet.retrained, right),
+        "control independent": reference("independent", fleet.independent, right),
     }
     released = {}
     for planted in defects:
-        method: AnyMethod = Planted(honest, planted) if planted.name else honest
         streams = subject.noise_streams(planted.name, phase, "released", replicas=replicas)
-        released[planted.name] = numpy64(method.release(fleet.state(planted.source), noise_scale, streams=streams))
+        state = fleet.state(planted.source)
+        released[planted.name] = numpy64(release(method, planted, state, noise_scale, streams=streams))
     return ChunkReleases(shared, released)
 
 
@@ -148,19 +153,19 @@ def score_chunk(releases: Releases, choice: Choice, noise_scale: float) -> Score
     shift = releases.released - releases.retrained
     own = releases.reference - releases.retrained
     before = releases.pre - releases.retrained
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Scores(
-            shift @ u / noise_scale,
-            own @ u / noise_scale,
-            (shift**2).sum(1) / noise_scale**2,
-            (own**2).sum(1) / noise_scale**2,
-            releases.released @ v,
-            releases.independent @ v,
-            before @ u / noise_scale,
-            np.linalg.norm(before, axis=1),
-            releases.pre @ v,
-            releases.pre_independent @ v,
-        )
+    unit = noise_scale or 1.0  # without noise, distances are in the units of the parameters
+    return Scores(
+        shift @ u / unit,
+        own @ u / unit,
+        (shift**2).sum(1) / unit**2,
+        (own**2).sum(1) / unit**2,
+        releases.released @ v,
+        releases.independent @ v,
+        before @ u / unit,
+        np.linalg.norm(before, axis=1),
+        releases.pre @ v,
+        releases.pre_independent @ v,
+    )
 
 
 def choose(releases: Releases, noise_scale: float, design: Design) -> Choice:
@@ -200,7 +205,11 @@ def _part(releases: Releases, rows: slice) -> Releases:
 
 def _unit(vector: Array) -> Array | None:
     length = np.linalg.norm(vector)
-    return vector / length if np.isfinite(length) and length > 0 else None
+    return np.asarray(vector / length) if np.isfinite(length) and length > 0 else None
+
+
+def _first_axis(size: int) -> Array:
+    return np.asarray(np.eye(1, size)[0])
 
 
 def _paired_direction(releases: Releases, first: slice, second: slice) -> Array:
@@ -210,7 +219,7 @@ def _paired_direction(releases: Releases, first: slice, second: slice) -> Array:
     gap = (releases.released - releases.reference)[second].mean(0)
     candidates = [u for u in (_unit(before), _unit(after)) if u is not None]
     if not candidates:
-        return np.eye(1, before.size)[0]
+        return _first_axis(before.size)
     return max(candidates, key=lambda u: float(gap @ u))
 
 
@@ -222,7 +231,7 @@ def _independent_direction(releases: Releases, first: slice, second: slice, nois
     centred = releases.pre_independent[first] - releases.pre_independent[first].mean(0)
     candidates = [u for u in (_unit(shift), _unit(_whitened(shift, centred, noise_scale))) if u is not None]
     if not candidates:
-        return np.eye(1, shift.size)[0]
+        return _first_axis(shift.size)
 
     def separation(u: Array) -> float:
         x, y = releases.released[second] @ u, releases.independent[second] @ u
@@ -235,6 +244,8 @@ def _independent_direction(releases: Releases, first: slice, second: slice, nois
 def _whitened(shift: Array, centred: Array, noise_scale: float) -> Array:
     """(S + σ²I)⁻¹ shift for the low-rank scatter S of the centred runs, by Woodbury."""
     runs = centred.shape[0]
-    floor = noise_scale**2 + 1e-6 * float((centred**2).sum()) / (runs * centred.shape[1]) + 1e-300
-    inner = centred @ centred.T + floor * (runs - 1) * np.eye(runs)
-    return (shift - centred.T @ np.linalg.solve(inner, centred @ shift)) / floor
+    floor = noise_scale**2 + 1e-6 * float((centred**2).sum()) / centred.size
+    if floor == 0:
+        return shift
+    inner = centred @ centred.T + floor * max(1, runs - 1) * np.eye(runs)
+    return np.asarray(shift - centred.T @ np.linalg.solve(inner, centred @ shift))  # up to the factor 1/floor

@@ -1,7 +1,8 @@
 """Rung A: exact, from noise-free weights of paired runs. It needs no failure probability.
 
 d_k = ‖unlearned_k − reference_k‖₂ with the same training seed. d_k > Δ_k refutes the bound; the claim is refuted when
-the exact ε of N(0, σ²I) shifted by d_k exceeds the claimed one. Valid where release = weights + N(0, σ²I) on both sides.
+the exact ε of N(0, σ²I) shifted by d_k exceeds the claimed one. Valid where release = weights + N(0, σ²I) on both
+sides.
 """
 
 import math
@@ -16,6 +17,7 @@ from unlearning.verdict import Outcome
 from .fleet import Array
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+_BOUND_TITLE = "Distance against the certified Δ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Measured:
         sensitivity_upper: Δ per run, None without a certificate.
         norm: largest parameter norm, for the rounding slack.
         epsilon_of_dtype: machine precision of the training dtype.
+        bound_failure_probability: probability that the certified Δ itself fails in a run.
     """
 
     unlearned: Array
@@ -35,6 +38,7 @@ class Measured:
     sensitivity_upper: Array | None
     norm: float
     epsilon_of_dtype: float
+    bound_failure_probability: float = 0.0
 
     @property
     def rounding_slack(self) -> float:
@@ -67,9 +71,8 @@ def distances(measured: Measured, claim: Claim, noise_scale: float, *, gaussian:
 
 
 def achieved_mu(measured: Measured, noise_scale: float) -> float:
-    """Largest μ = d/σ over the runs; distances within rounding count as 0."""
-    worst = float(measured.unlearned.max())
-    return 0.0 if worst <= measured.rounding_slack else _ratio(worst, noise_scale)
+    """Largest μ = d/σ over the runs."""
+    return _ratio(float(measured.unlearned.max()), noise_scale)
 
 
 def noop_mu(measured: Measured, noise_scale: float) -> float:
@@ -92,7 +95,7 @@ def _bound_line(measured: Measured) -> Line:
     runs = measured.unlearned.size
     bound = measured.sensitivity_upper
     if bound is None:
-        return _line("sensitivity-bound", "Distance against the certified Δ", "bound", Outcome.NOT_COMPUTABLE, runs).model_copy(
+        return _line("sensitivity-bound", _BOUND_TITLE, "bound", Outcome.NOT_COMPUTABLE, runs).model_copy(
             update={
                 "deciding": False,
                 "finding": "The method states no Δ here.",
@@ -107,20 +110,19 @@ def _bound_line(measured: Measured) -> Line:
     finding = (
         f"d > Δ in {broken} of {runs} runs, at worst d = {d:.4g} against Δ = {delta:.4g}."
         if refuted
-        else f"d ≤ Δ in all {runs} runs; closest d = {d:.4g} against Δ = {delta:.4g}."
+        else f"d ≤ Δ, rounding aside, in all {runs} runs; closest d = {d:.4g} against Δ = {delta:.4g}."
     )
-    return _line(
-        "sensitivity-bound",
-        "Distance against the certified Δ",
-        "bound",
-        Outcome.REFUTED if refuted else Outcome.NOT_REFUTED,
-        runs,
-    ).model_copy(
+    outcome = Outcome.REFUTED if refuted else Outcome.NOT_REFUTED
+    fails = measured.bound_failure_probability
+    return _line("sensitivity-bound", _BOUND_TITLE, "bound", outcome, runs).model_copy(
         update={
+            "outcome": Outcome.NOT_COMPUTABLE if fails else outcome,
+            "deciding": not fails,
+            "reason": f"Δ is allowed to fail with probability {fails:g} in every run" if fails else None,
             "finding": finding,
             "statistic": d,
             "threshold": delta,
-            "detectable": "any d > Δ + rounding",
+            "detectable": f"any d > Δ + {measured.rounding_slack:.2g} (rounding)",
             "derivation": {"rounding_slack": measured.rounding_slack},
         }
     )
@@ -142,20 +144,23 @@ def _claim_line(measured: Measured, claim: Claim, noise_scale: float, *, gaussia
             }
         )
     mu, noop = achieved_mu(measured, noise_scale), noop_mu(measured, noise_scale)
-    refuted = not claim.allows_gaussian(mu)
-    noop_refuted = not claim.allows_gaussian(noop)
+    slack = measured.rounding_slack
+    equal = float(measured.unlearned.max()) <= slack  # as far as this machine can tell
+    refuted = not equal and not claim.allows_gaussian(mu)
+    noop_refuted = float(measured.original.max()) > slack and not claim.allows_gaussian(noop)
     achieved, nothing = claim.gaussian_epsilon(mu), claim.gaussian_epsilon(noop)
+    proved = {"epsilon_lower": 0.0 if equal else achieved, "mu_lower": 0.0 if equal else mu}
     return line.model_copy(
         update={
             "outcome": Outcome.REFUTED if refuted else Outcome.NOT_REFUTED,
             "finding": (
                 f"largest exact ε over {runs} runs is {_number(achieved)}, claimed {claim.epsilon:.4g} at "
                 f"δ = {claim.delta:g}; doing nothing would have {_number(nothing)}."
+                + (" All distances are within rounding." if equal else "")
             ),
             "statistic": mu if math.isfinite(mu) else None,
-            "epsilon_lower": achieved if math.isfinite(achieved) else None,
-            "mu_lower": mu if math.isfinite(mu) else None,
-            "detectable": "any ε above the claimed one, exactly",
+            **{name: value if math.isfinite(value) else None for name, value in proved.items()},
+            "detectable": f"any ε above the claimed one, exactly, where d > {slack:.2g} (rounding)",
             "detectable_epsilon": claim.epsilon,
             "noop_power": float(noop_refuted),
             "derivation": {

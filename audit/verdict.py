@@ -1,9 +1,5 @@
 """From lines to a verdict. Nothing defaults to a good word: missing evidence is NOT_COMPUTABLE."""
 
-import math
-
-from scipy.special import ndtri
-
 from unlearning.claim import Claim
 from unlearning.record import Control, Distances, Line
 from unlearning.verdict import Outcome, Verdict
@@ -49,12 +45,3 @@ def decide(
         best = ", ".join(f"{line.title.lower()} (rung {line.rung})" for line in sensitive[:2])
         return Verdict.NOT_REFUTED, f"No line refutes it, and doing nothing would have been refuted by {best}."
     return Verdict.NOT_COMPUTABLE, "No line would have refuted doing nothing at this number of runs."
-
-
-def pairs_needed(projected_mu: float, claimed_mu: float, failure_probability: float) -> int | None:
-    """Pairs for which the projection z-test refutes claimed_mu with power .8; None where it never does."""
-    gap = projected_mu - claimed_mu
-    if not (math.isfinite(gap) and gap > 0):
-        return None
-    total = float(ndtri(POWER)) - float(ndtri(failure_probability))
-    return max(2, math.ceil(2 * (total / gap) ** 2))

@@ -106,7 +106,7 @@ def claim_facts(claim: Claim, rows: int) -> ClaimFacts:
     epsilon = claim.epsilon
     gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
     mu = claim.tradeoff.mu if isinstance(claim.tradeoff, GaussianTradeOff) else None
-    what = f"({epsilon:.4g}, {claim.delta:g})-indistinguishable"
+    what = f"({epsilon:.4g}, {short(claim.delta)})-indistinguishable"
     if mu is not None:
         what = f"{mu:.4g}-GDP, hence {what},"
     sentence = (
@@ -132,12 +132,14 @@ def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findi
     """The method's theorem, with the largest Δ over all test runs."""
     bounds = findings.arrays.get("sensitivity_upper")
     values = None if bounds is None else bounds[0]
+    prior = built.spec.budget == "prior"
+    stated = "σ" if built.spec.budget is None else "the budget"
     budget = Assumption(
         "σ does not depend on the data",
-        Status.PROVED if built.spec.budget == "prior" else Status.ASSUMED,
+        Status.PROVED if prior else Status.ASSUMED,
         "Δ comes from public numbers"
-        if built.spec.budget == "prior"
-        else "the plan states the budget; that it was chosen without looking at the data cannot be checked",
+        if prior
+        else f"the plan states {stated}; that it was chosen without looking at the data cannot be checked",
     )
     assumptions = (*certificate.assumptions, budget)
     order = list(Status)
@@ -225,6 +227,11 @@ def _identity(built: BuiltRow) -> dict[str, Any]:
         "replicas": {"test": design.test, "selection": design.selection},
         "expected": spec.expect,
     }
+
+
+def short(value: float) -> str:
+    """A number as people write it: 1e-5, not 1e-05."""
+    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
 def plain(value: Any) -> Any:

@@ -45,6 +45,8 @@ class Bars:
             self._progress.update(self._all, completed=self._rows.index(row))
             if not self._live and not self._quiet:
                 self._console.print(f"row {self._rows.index(row) + 1} of {len(self._rows)}: {row}", highlight=False)
+        if done == 0:
+            self._progress.reset(self._one)  # each phase has its own clock
         self._progress.update(self._one, description=f"{row}: {phase}", completed=done, total=total)
 
     def say(self, what: str) -> None:

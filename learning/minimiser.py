@@ -49,10 +49,12 @@ def minimise(task: Task, members: Tensor, tolerance: float, *, iterations: int =
         point = _at_all(task, parameters)
         gradient = point.gradient(weights)
         norm = gradient.norm(dim=1)
-        if bool((norm <= tolerance).all()):
+        done = norm <= tolerance
+        if bool(done.all()):
             return parameters
         factor = torch.linalg.cholesky(full_hessian(task, parameters, members))
         step = torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+        step = torch.where(done.unsqueeze(1), 0, step)  # a replica stops where it would have stopped alone
         parameters = _decrease(task, parameters, step, weights, (point.losses() * weights).sum(1), gradient)
     raise NotConverged(
         f"minimise reached gradient norm {float(norm.max()):.2e}, needs <= {tolerance:.2e} on task {task.name!r}. "

@@ -29,9 +29,10 @@ def mlp(features: int, hidden: Sequence[int], classes: int, activation: str = "t
         raise PlanError(f"hidden must be a list of widths >= 1, got {list(hidden)}.")
     widths = [features, *hidden]
     layers: list[nn.Module] = []
-    for width, following in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(width, following), kinds[activation]()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+    with torch.random.fork_rng(devices=[]):  # torch draws initial values, never used here, from its global stream
+        for width, following in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(width, following), kinds[activation]()]
+        return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
 class Network:
@@ -63,6 +64,8 @@ class Network:
         self._names = [name for name, _ in trainable]
         self._shapes = [tuple(p.shape) for _, p in trainable]
         self._own = {name: p.detach().to(torch.float64).numpy(force=True) for name, p in trainable}
+        frozen = [(name, p.detach()) for name, p in module.named_parameters() if not p.requires_grad]
+        self._fixed = dict([*frozen, *module.named_buffers()])
 
     @property
     def size(self) -> int:
@@ -98,7 +101,7 @@ class Network:
 
     def logits(self, flat: Tensor, features: Tensor) -> Tensor:
         """Logits [n, c] of one replica's parameters [P]."""
-        parameters, start = {}, 0
+        parameters, start = {name: _as(value, flat) for name, value in self._fixed.items()}, 0
         for name, shape in zip(self._names, self._shapes, strict=True):
             stop = start + math.prod(shape)
             parameters[name] = flat[start:stop].view(shape)
@@ -123,6 +126,10 @@ class Network:
     def constants(self, norm_upper: float | None) -> Constants | None:
         """None: no constant of a network is proved here."""
         return None
+
+
+def _as(value: Tensor, like: Tensor) -> Tensor:
+    return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
 
 class _NetworkPoint:

@@ -227,7 +227,7 @@ class Ridge(_Linear):
 
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Loss per record without the regulariser, [K, B]."""
-        return 0.5 * (scores.squeeze(-1) - labels) ** 2
+        return 0.5 * (scores.squeeze(-1) - labels.to(scores.dtype)) ** 2
 
     def residual(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Derivative of the loss in the scores, [K, B, c]."""

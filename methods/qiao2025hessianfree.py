@@ -103,6 +103,7 @@ class HessianFree:
             "added.",
             "The certificate is the checked recursion, not the published noise formula.",
         ),
+        additive=True,
     )
 
     def __post_init__(self) -> None:

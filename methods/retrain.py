@@ -26,6 +26,8 @@ class Retrain:
         reference=Reference.RETRAINED,
         seed_policy=SeedPolicy.PER_SEED,
         stores="the training set and the seed",
+        additive=True,
+        exact_on_quadratics=True,
     )
 
     def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Learned:

@@ -19,7 +19,8 @@ n, m              ``rows``, ``removed``   records before, records to delete
 
 Bounds on ‖w̃ − argmin F_r‖, each at least the true distance under its assumptions:
 
-* ``published``      2·C·G²·m² / (λ³·n²), from public numbers only                               (their Lemma 3)
+* ``published``      2·C·G²·m² / (λ³·n²), from public numbers only (their Lemma 3), for one deletion from a minimiser;
+                     plus what the solver's tolerance adds, τ/λ·(n/(n−m) + 1). Infinite after an earlier deletion.
 * ``error``          C·(‖Σ∇ℓ(w*; u)‖ + nτ)² / (2λ³(n−m)²) + nτ/((n−m)λ) + τ_r/λ, with τ = ‖∇F(w*)‖. Newton's error is
                      at most C/(2λ)·‖w* − w_r‖², and ‖w* − w_r‖ ≤ ‖∇F_r(w*)‖/λ ≤ (‖Σ∇ℓ‖ + nτ)/((n−m)λ).
 * ``a-posteriori``   (‖∇F_r(w̃)‖ + τ_r)/λ, strong convexity alone.
@@ -55,7 +56,8 @@ class Unlearned(Learned):
     def take(self, positions: list[int]) -> "Unlearned":
         """State of the replicas at these positions."""
         chosen = Learned.take(self, positions)
-        return replace(chosen, error_upper=tuple(self.error_upper[p] for p in positions))
+        own = self.error_upper  # empty without proved constants
+        return replace(chosen, error_upper=tuple(own[p] for p in positions) if own else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class NewtonStep:
             "The tolerance of the solver is part of the bounds.",
             "The bias is regularised with the other weights.",
         ),
+        exact_on_quadratics=True,
     )
 
     def __post_init__(self) -> None:
@@ -154,7 +157,7 @@ class NewtonStep:
         return gaussian_release(state, noise_scale, streams=streams)
 
     def prior_sensitivity_upper(self, task: Task, request_size: int) -> float:
-        """The published bound 2·C·G²·m²/(λ³·n²): known before any data is seen.
+        """The published bound 2·C·G²·m²/(λ³·n²) with the solver's tolerance: known before any data is seen.
 
         Raises:
             PlanError: the objective has no proved constants.
@@ -165,7 +168,7 @@ class NewtonStep:
                 f'budget = "prior" needs proved constants, and {task.objective.description} on {task.dataset.name} has '
                 "none. Give a number."
             )
-        return _published(constants, task.rows, request_size)
+        return _published(constants, _tolerance(task), task.rows, request_size)
 
     def _error_upper(self, state: Learned, request: Tensor, total: Tensor, parameters: Tensor) -> tuple[float, ...]:
         task, constants = state.task, state.task.constants
@@ -174,7 +177,10 @@ class NewtonStep:
         strong, tolerance = constants.strong_convexity, _tolerance(task)
         rows, removed = state.members.sum(1), request.sum(1)
         if self.bound == "published":
-            return tuple(_published(constants, int(n), int(m)) for n, m in zip(rows, removed, strict=True))
+            if isinstance(state, Unlearned):  # the lemma starts at a minimiser, and a Newton step's end is none
+                return (float("inf"),) * len(rows)
+            sizes = zip(rows.tolist(), removed.tolist(), strict=True)
+            return tuple(_published(constants, tolerance, n, m) for n, m in sizes)
         if self.bound == "a-posteriori":
             residual = full_gradient(task, parameters, state.members & ~request).norm(dim=1)
             bounds = (residual + tolerance) / strong
@@ -196,12 +202,18 @@ _THEOREMS = {
 }
 
 
-def _published(constants: Constants, rows: int, removed: int) -> float:
-    """Guarantee: at least ‖w̃ − argmin F_r‖ for any data with these constants, as the paper states it."""
+def _published(constants: Constants, tolerance: float, rows: int, removed: int) -> float:
+    """Guarantee: at least ‖w̃ − w_r‖ for any data with these constants and solvers that stop at ‖∇F‖ ≤ tolerance.
+
+    From τ = 0: C/(2λ)·‖w* − w_r‖² with ‖w* − w_r‖ ≤ mG/(nλ); the paper's constant is four times as large.
+    """
     gradient = constants.gradient_bound_upper
     if gradient is None:
         return float("inf")
-    return 2 * constants.hessian_lipschitz_upper * gradient**2 * removed**2 / (constants.strong_convexity**3 * rows**2)
+    strong, lipschitz = constants.strong_convexity, constants.hessian_lipschitz_upper
+    moved = removed * gradient / rows
+    newton = lipschitz / strong**3 * max(2 * moved**2, (moved + tolerance) ** 2 / 2)
+    return newton + tolerance / strong * (rows / (rows - removed) + 1)
 
 
 def _weighted_gradient(task: Task, parameters: Tensor, weights: Tensor) -> Tensor:

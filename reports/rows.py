@@ -28,8 +28,8 @@ def row_section(row: Row, place: int) -> Section:
     """Everything about one row."""
     anchor = f"row-{place}"
     facts = [
-        ("Row", row.name),
-        ("Method", f"{row.method} – {row.citation}" if row.citation else row.method),
+        ("Method", f"{row.title or row.method} – {row.citation}" if row.citation else row.title or row.method),
+        ("Name in plans", row.method),
         ("Task", row.task),
         ("Expected", f"{row.expected.value}, {'as found' if row.as_expected else 'not as found'}"),
         ("Stores", row.stores),
@@ -41,7 +41,7 @@ def row_section(row: Row, place: int) -> Section:
     if row.differs:
         blocks += [Paragraph("", "Differs from the paper"), Bullets(tuple(row.differs))]
     sections = (_promised(row, anchor), _bound(row, anchor), _noise(row, anchor), _told(row, anchor))
-    return Section(anchor, row.title or row.name, tuple(blocks), sections, label=f"Row {place}")
+    return Section(anchor, row.name, tuple(blocks), sections, label=f"Row {place}")
 
 
 def _promised(row: Row, anchor: str) -> Section:

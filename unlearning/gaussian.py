@@ -10,7 +10,7 @@ All functions work in float64 and in logarithms, so that they neither underflow 
 import math
 
 from scipy.optimize import brentq
-from scipy.special import log_ndtr, ndtri
+from scipy.special import erfcx, log_ndtr, ndtri
 
 _RELATIVE = 1e-12  # accuracy asked of the root finder, and the outward rounding of every noise scale
 
@@ -53,9 +53,27 @@ def delta_of_epsilon(mu: float, epsilon: float) -> float:
         return 0.0
     if math.isinf(mu):
         return 1.0
-    first = float(log_ndtr(mu / 2 - epsilon / mu))
-    second = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))
+    centre = epsilon / mu
+    first = float(log_ndtr(mu / 2 - centre))
+    if first == -math.inf:
+        return 0.0
+    if mu < 1e-3 and centre < 30:
+        return _delta_of_small_mu(mu, centre)
+    second = epsilon + float(log_ndtr(-mu / 2 - centre))
     return math.exp(first) * -math.expm1(min(second - first, 0.0))
+
+
+def _delta_of_small_mu(mu: float, centre: float) -> float:
+    """δ where the two terms above all but cancel, to a relative 1e-12.
+
+    With the Mills ratio M(t) = Φ(−t)/φ(t), which has M' = tM − 1, δ = φ(c − μ/2)·(M(c − μ/2) − M(c + μ/2)) at c = ε/μ:
+    two terms of its Taylor series in μ.
+    """
+    mills = math.sqrt(math.pi / 2) * float(erfcx(centre / math.sqrt(2)))
+    slope = centre * mills - 1
+    third = 2 * slope + centre * (mills + centre * slope)
+    density = math.exp(-((centre - mu / 2) ** 2) / 2) / math.sqrt(2 * math.pi)
+    return density * mu * max(-slope - mu**2 / 24 * third, 0.0)
 
 
 def epsilon_of_delta(mu: float, delta: float) -> float:
@@ -93,6 +111,8 @@ def mu_of_epsilon_delta(epsilon: float, delta: float) -> float:
     check_epsilon(epsilon)
     check_delta(delta)
     below, above = 1e-12, 1.0
+    while delta_of_epsilon(below, epsilon) > delta:
+        below /= 1024
     while delta_of_epsilon(above, epsilon) <= delta:
         above *= 2
     return float(brentq(lambda m: delta_of_epsilon(m, epsilon) - delta, below, above, xtol=1e-300, rtol=_RELATIVE))

@@ -22,6 +22,8 @@ class Declaration:
         gaussian_noise: release = fixed weights + N(0, σ²I), the same σ on both sides; rungs A and B need it.
         stores: what the state keeps for unlearning.
         differs: what this code does otherwise than the paper, one sentence each.
+        additive: requests add up: in any order, or all at once, they give one model to rounding.
+        exact_on_quadratics: on a quadratic loss the unlearned model is the retrained one to rounding.
         exempt: laws that do not apply, each with the reason.
     """
 
@@ -32,6 +34,8 @@ class Declaration:
     gaussian_noise: bool = True
     stores: str = "the parameters"
     differs: tuple[str, ...] = ()
+    additive: bool = False
+    exact_on_quadratics: bool = False
     exempt: dict[str, str] = field(default_factory=dict)
 
 

@@ -41,8 +41,7 @@ class TradeOff(Protocol):
 
 class _RefutedAtAnEvent(ABC):
     @abstractmethod
-    def __call__(self, alpha: ArrayLike) -> NDArray[np.float64]:
-        ...
+    def __call__(self, alpha: ArrayLike) -> NDArray[np.float64]: ...
 
     def refuted_at(self, p_lower: ArrayLike, q_upper: ArrayLike) -> NDArray[np.bool_]:
         """Whether P(E) ≥ p_lower together with Q(E) ≤ q_upper contradicts the claim.
@@ -74,10 +73,11 @@ class EpsilonDelta(_RefutedAtAnEvent):
         a = np.asarray(alpha, dtype=np.float64)
         lines = [np.zeros_like(a)]
         if self.directions is not Directions.REFERENCE:
-            lines.append(1 - self.delta_value - np.exp(self.epsilon_value) * a)
+            with np.errstate(divide="ignore", over="ignore"):
+                lines.append(1 - self.delta_value - np.exp(self.epsilon_value + np.log(a)))  # e^ε alone may overflow
         if self.directions is not Directions.RELEASED:
             lines.append(np.exp(-self.epsilon_value) * (1 - self.delta_value - a))
-        return np.max(lines, axis=0)
+        return np.asarray(np.max(lines, axis=0), dtype=np.float64)
 
     def epsilon(self, delta: float) -> float:
         """The claimed ε, at the claimed δ only.
@@ -114,7 +114,7 @@ class GaussianTradeOff(_RefutedAtAnEvent):
         a = np.asarray(alpha, dtype=np.float64)
         if self.mu == 0:
             return 1 - a
-        return np.asarray(ndtr(ndtri(1 - a) - self.mu))
+        return np.asarray(ndtr(-ndtri(a) - self.mu))  # Φ⁻¹(1 − α) = −Φ⁻¹(α), and 1 − α is 1 for α < 1e-16
 
     def epsilon(self, delta: float) -> float:
         """ε(δ) of the Gaussian mechanism."""

@@ -4,15 +4,17 @@ x of n released runs and y of m reference runs fall into E. With p_L the lower l
 limit of Q(E) at α₂, a claim f is refuted when 1 − p_L < f(q_U); a true claim is refuted with probability ≤ α₁ + α₂,
 whatever the dependence between the two arms.
 
-Paired seeds: the event E_k may depend on the training seed k. Then x and y count with the seed-averages p̄, q̄, and a
-claim that holds for every seed holds for the averages too, because f is convex (Jensen) and does not increase.
+Paired seeds: the event E_k may depend on the training seed k. Seeds are independent draws, so x and y are binomial
+with the seed-averages p̄, q̄, and a claim that holds for every seed holds for the averages too: 1 − p̄ = E[1 − p_k] ≥
+E[f(q_k)] ≥ f(q̄), because f is convex (Jensen).
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.signal import fftconvolve
 from scipy.special import ndtri
 from scipy.stats import binom
 
@@ -70,16 +72,16 @@ class EventDesign:
             mu_lower_at_event(p_lower, q_upper),
         )
 
-    def refutation_probability(self, p: float, q: float, tradeoff: TradeOff) -> float:
+    def refutation_probability(self, p: ArrayLike, q: ArrayLike, tradeoff: TradeOff) -> float:
         """Probability that the claim is refuted when P(E) = p and Q(E) = q, independent arms.
 
-        For seed-dependent events p and q are averages; the counts are then no more spread than binomial ones
-        (Hoeffding 1956).
+        One number each, or one for each run where the models of the runs are given: then it is exact for these models.
         """
         lower, upper = self.limits()
         needed = _smallest_refuting(lower, upper, tradeoff)
-        y = np.arange(self.reference + 1)
-        return float(np.sum(binom.pmf(y, self.reference, q) * binom.sf(needed - 1, self.released, p)).clip(0, 1))
+        of_count = count_probabilities(p, self.released)
+        tail = np.append(np.cumsum(of_count[::-1])[::-1], 0.0)  # P(x ≥ k) for k = 0 … n + 1
+        return float(np.sum(count_probabilities(q, self.reference) * tail[needed]).clip(0, 1))
 
     def detectable(self, q: float, tradeoff: TradeOff, power: float = 0.8) -> float | None:
         """Smallest P(E) that is refuted with this power when Q(E) = q; None where no P(E) is."""
@@ -95,9 +97,30 @@ class EventDesign:
         return high
 
 
-def _smallest_refuting(
-    lower: NDArray[np.float64], upper: NDArray[np.float64], tradeoff: TradeOff
-) -> NDArray[np.int64]:
+def count_probabilities(p: ArrayLike, runs: int) -> NDArray[np.float64]:
+    """Probabilities of 0 … n successes in independent runs with success probabilities p, one number or one per run.
+
+    >>> count_probabilities([1.0, 0.5], 2).round(12).tolist()
+    [0.0, 0.5, 0.5]
+
+    Raises:
+        ValueError: there are neither one nor `runs` probabilities.
+    """
+    each = np.asarray(p, dtype=np.float64).ravel()
+    if each.size == 1:
+        return np.asarray(binom.pmf(np.arange(runs + 1), runs, each[0]))
+    if each.size != runs:
+        raise ValueError(f"p must hold 1 or {runs} probabilities, got {each.size}.")
+    # the product of the polynomials (1 − p) + p·z, by halves
+    factors = np.stack([1 - each, each], axis=1)
+    while factors.shape[0] > 1:
+        if factors.shape[0] % 2:
+            factors = np.concatenate([factors, np.eye(1, factors.shape[1])])
+        factors = fftconvolve(factors[::2], factors[1::2], axes=1)
+    return np.asarray(factors[0, : runs + 1].clip(0, 1))
+
+
+def _smallest_refuting(lower: NDArray[np.float64], upper: NDArray[np.float64], tradeoff: TradeOff) -> NDArray[np.int64]:
     """For each count y the smallest x that refutes; n + 1 where none does."""
     # refuted when 1 − p_L(x) < f(q_U(y)), and p_L increases in x
     target = tradeoff(upper)
@@ -139,9 +162,7 @@ def choose_event(
     return best[1], best[2]
 
 
-def _margin(
-    p: NDArray[np.float64], q: NDArray[np.float64], design: EventDesign, claim: Claim
-) -> NDArray[np.float64]:
+def _margin(p: NDArray[np.float64], q: NDArray[np.float64], design: EventDesign, claim: Claim) -> NDArray[np.float64]:
     lower, upper = design.limits()
     p_lower = np.maximum(lower[np.floor(p * design.released).astype(int)], 1e-300)
     q_upper = upper[np.ceil(q * design.reference).astype(int)]
@@ -150,9 +171,9 @@ def _margin(
     # where nothing would be refuted, the event that would refute the smallest Gaussian shift
     needed = _smallest_refuting(lower, upper, claim.tradeoff)[np.ceil(q * design.reference).astype(int)]
     shift = ndtri(np.minimum(needed / design.released, 1.0)) - ndtri(q)
-    return np.where(distance > 0, separation, -shift)
+    return np.asarray(np.where(distance > 0, separation, -shift))
 
 
 def in_event(scores: NDArray[np.float64], threshold: float, orientation: int) -> NDArray[np.bool_]:
     """Which scores lie in {orientation·score ≥ orientation·threshold}."""
-    return orientation * scores >= orientation * threshold
+    return np.asarray(orientation * scores >= orientation * threshold)

@@ -60,20 +60,18 @@ def noise_tests(residuals: Iterable[NDArray[np.float64]]) -> NoiseTests:
     Raises:
         ValueError: fewer than two calls, or a residual that is not finite.
     """
-    energy = per_coordinate = per_position = None
-    calls, within_call, common = 0, 0.0, 0.0
+    per_coordinate: NDArray[np.float64] = np.zeros(0)
+    per_position: NDArray[np.float64] = np.zeros((0, 0))
+    calls = replicas = coordinates = sampled = 0
+    within_call = common = 0.0
     sample: list[NDArray[np.float64]] = []
-    sampled = 0
-    replicas = coordinates = 0
     for xi in residuals:
         if not np.all(np.isfinite(xi)):
             raise ValueError("released parameters must be finite: the noise scale may be 0 or the release broken.")
-        if energy is None:
+        if calls == 0:
             replicas, coordinates = xi.shape
-            energy, per_coordinate, per_position = 0.0, np.zeros(coordinates), np.zeros_like(xi)
-        square = xi**2
-        energy += float(square.sum())
-        per_coordinate += square.sum(0)
+            per_coordinate, per_position = np.zeros(coordinates), np.zeros_like(xi)
+        per_coordinate += (xi**2).sum(0)
         per_position += xi
         within_call += float((xi.sum(0) ** 2).sum()) / replicas
         common += float((xi.sum(1) ** 2).sum()) / coordinates
@@ -81,9 +79,9 @@ def noise_tests(residuals: Iterable[NDArray[np.float64]]) -> NoiseTests:
             sample.append(xi.ravel()[: _SHAPE_SAMPLE - sampled])
             sampled += sample[-1].size
         calls += 1
-    if calls < 2 or energy is None or per_coordinate is None or per_position is None:
+    if calls < 2:
         raise ValueError(f"residuals must come from at least 2 calls, got {calls}.")
-    draws = calls * replicas
+    draws, energy = calls * replicas, float(per_coordinate.sum())
     worst = min(1.0, coordinates * float(_two_sided(per_coordinate, draws).min()))
     p_values = {
         "scale": float(_two_sided(energy, draws * coordinates)),
@@ -97,7 +95,7 @@ def noise_tests(residuals: Iterable[NDArray[np.float64]]) -> NoiseTests:
 
 
 def _two_sided(energy: NDArray[np.float64] | float, freedom: int) -> NDArray[np.float64]:
-    return np.minimum(1.0, 2 * np.minimum(chi2.cdf(energy, freedom), chi2.sf(energy, freedom)))
+    return np.asarray(2 * np.minimum(chi2.cdf(energy, freedom), chi2.sf(energy, freedom))).clip(0, 1)
 
 
 def _shape(sample: NDArray[np.float64]) -> float:

@@ -30,6 +30,20 @@ def projection_detectable(claimed_mu: float, pairs: int, failure_probability: fl
     return claimed_mu + (float(ndtri(power)) - float(ndtri(failure_probability))) * math.sqrt(2 / pairs)
 
 
+def projection_pairs_needed(
+    projected_mu: float, claimed_mu: float, failure_probability: float, power: float = 0.8
+) -> int | None:
+    """Smallest number of pairs at which projected_mu refutes μ ≤ claimed_mu with this power; None where none does.
+
+    >>> projection_pairs_needed(2.0, 1.0, 0.05)
+    13
+    """
+    gap = projected_mu - claimed_mu
+    if not (math.isfinite(gap) and gap > 0):
+        return None
+    return max(1, math.ceil(2 * ((float(ndtri(power)) - float(ndtri(failure_probability))) / gap) ** 2))
+
+
 def projection_refutation_probability(
     projected_mu: float, claimed_mu: float, pairs: int, failure_probability: float
 ) -> float:

@@ -1,0 +1,59 @@
+"""All laws by name. A method's `declaration.exempt` maps a name to the reason why that law does not apply to it."""
+
+from collections.abc import Callable
+
+from .conduct import (
+    check_bad_release,
+    check_bad_requests,
+    check_dtype_kept,
+    check_inputs_untouched,
+    check_repeatable,
+    check_replicas_apart,
+)
+from .noise import check_release
+from .promises import (
+    check_certificate_form,
+    check_effect,
+    check_empty_request,
+    check_order,
+    check_quadratic,
+    check_sensitivity,
+    check_sequential_sensitivity,
+)
+
+LAWS: dict[str, Callable[..., object]] = {
+    law.__name__.removeprefix("check_"): law
+    for law in (
+        check_sensitivity,
+        check_sequential_sensitivity,
+        check_certificate_form,
+        check_empty_request,
+        check_effect,
+        check_order,
+        check_quadratic,
+        check_release,
+        check_inputs_untouched,
+        check_repeatable,
+        check_dtype_kept,
+        check_replicas_apart,
+        check_bad_requests,
+        check_bad_release,
+    )
+}
+
+__all__ = [
+    "LAWS",
+    "check_bad_release",
+    "check_bad_requests",
+    "check_dtype_kept",
+    "check_inputs_untouched",
+    "check_repeatable",
+    "check_replicas_apart",
+    "check_certificate_form",
+    "check_effect",
+    "check_empty_request",
+    "check_order",
+    "check_quadratic",
+    "check_sensitivity",
+    "check_sequential_sensitivity",
+]

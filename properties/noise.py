@@ -1,0 +1,121 @@
+"""The law of the release: unlearned + N(0, σ²I), in scale, shape and independence.
+
+Every test is exact or holds by a stated inequality, on streams that are fixed: nothing is drawn by Hypothesis. The
+failure probability of the whole law is at most 1e-9, and a deviation of 30 % in the scale is found with certainty for
+all practical purposes.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from unlearning.protocols import AnyMethod
+
+from .base import LawBroken, LawNotApplicable
+from .problems import MODELS, Descent, Problem
+from .strategies import accepted_kinds
+
+REPLICAS, CALLS, SCALE = 200, 12, 0.37
+_FAILURE_PROBABILITY = 1e-9  # of the law: divided over its tests
+
+Array = NDArray[np.float64]
+
+
+def check_release(method: AnyMethod, *, device: str = "cpu") -> None:
+    """Release adds N(0, σ²I), new in every call, replica and coordinate, whatever σ; and nothing for σ = 0.
+
+    Raises:
+        LawBroken: the noise has another scale, shape or mean, or is repeated or correlated.
+        LawNotApplicable: the method declares that its release is no Gaussian perturbation.
+    """
+    if not method.declaration.gaussian_noise:
+        raise LawNotApplicable("the method declares gaussian_noise = False")
+    kinds = accepted_kinds(method, MODELS)
+    if not kinds:
+        raise LawNotApplicable("the method accepts none of the problems that this law is stated for")
+    model, descent = next(((m, d) for m, d in kinds if m == "softmax"), kinds[0])
+    problem = Problem(
+        model, rows=6, columns=4, replicas=REPLICAS, seed=11, descent=Descent(1, 3, 0.3) if descent else None
+    )
+    task, streams = problem.task(device), problem.streams
+    learned: Any = method.learn(task, problem.members(device), streams=streams)
+    state: Any = method.unlearn(learned, problem.request(device), streams=streams.child("unlearning"))
+    centre = state.parameters.double().cpu().numpy()
+    if not np.array_equal(method.release(state, 0.0, streams=streams.child("zero")).double().cpu().numpy(), centre):
+        raise LawBroken("release", "With noise_scale = 0 the released parameters are not the unlearned ones.", problem)
+    for scale in (SCALE, 1e3 * SCALE):
+        calls = [method.release(state, scale, streams=streams.child("noise", call)) for call in range(CALLS)]
+        drawn = np.stack([(released.double().cpu().numpy() - centre) / scale for released in calls])
+        findings = noise_findings(drawn, _FAILURE_PROBABILITY / 2)
+        if findings:
+            raise LawBroken("release", f"noise_scale = {scale:g}: {' '.join(findings)}", problem)
+
+
+def noise_findings(drawn: Array, failure_probability: float) -> list[str]:
+    """What speaks against independent N(0, 1) entries, in words.
+
+    Guarantee: for independent N(0, 1) entries a finding appears with probability ≤ failure_probability.
+
+    Args:
+        drawn: standardised noise, [calls, replicas, parameters].
+        failure_probability: of all tests together.
+    """
+    calls, replicas, size = drawn.shape
+    share = failure_probability / 6
+    found = []
+    groups = {
+        "overall": drawn.reshape(1, -1),
+        "of a coordinate": drawn.reshape(-1, size).T,
+        "of a call": drawn.reshape(calls, -1),
+        "of a replica": drawn.transpose(1, 0, 2).reshape(replicas, -1),
+    }
+    for name, rows in groups.items():
+        found += _scale_findings(name, rows, share / len(groups))
+    standardised = np.sort(drawn.ravel())
+    count = standardised.size
+    # Dvoretzky–Kiefer–Wolfowitz with Massart's constant: P(D > d) ≤ 2 exp(−2 n d²)
+    limit = math.sqrt(math.log(2 / share) / (2 * count))
+    distribution = stats.norm.cdf(standardised)
+    gap = np.maximum(np.arange(1, count + 1) / count - distribution, distribution - np.arange(count) / count).max()
+    if gap > limit:
+        found.append(f"The noise is not normal: its distribution function is off by {gap:.3f}, beyond {limit:.3f}.")
+    by_coordinate = drawn.reshape(-1, size).T
+    by_call = drawn.reshape(calls, -1)
+    by_replica = drawn.transpose(1, 0, 2).reshape(replicas, -1)
+    for name, rows in (("coordinates", by_coordinate), ("calls", by_call), ("replicas", by_replica)):
+        found += _correlation_findings(name, rows, share)
+    return found
+
+
+def _scale_findings(name: str, rows: Array, failure_probability: float) -> list[str]:
+    """χ² for the sum of squares and a normal limit for the mean of each row, exact."""
+    each = failure_probability / (2 * len(rows))
+    count = rows.shape[1]
+    squares = (rows**2).sum(1)
+    low, high = stats.chi2.ppf(each / 2, count), stats.chi2.isf(each / 2, count)
+    found = []
+    outside = (squares < low) | (squares > high)
+    if outside.any():
+        factor = math.sqrt(float(squares[outside.argmax()]) / count)
+        found.append(f"The deviation {name} is {factor:.3f} times the noise scale.")
+    limit = stats.norm.isf(each / 2) / math.sqrt(count)
+    means = np.abs(rows.mean(1))
+    if (means > limit).any():
+        found.append(f"The mean {name} is {means.max():.3f} noise scales, beyond {limit:.3f}.")
+    return found
+
+
+def _correlation_findings(name: str, rows: Array, failure_probability: float) -> list[str]:
+    """Inner products of rows over their norms: for independent normal rows (1 + r)/2 is Beta((n−1)/2, (n−1)/2)."""
+    count = rows.shape[1]
+    if len(rows) < 2 or count < 3:
+        return []
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    upper = np.abs((unit @ unit.T)[np.triu_indices(len(rows), 1)])
+    limit = 2 * stats.beta.isf(failure_probability / (2 * len(upper)), (count - 1) / 2, (count - 1) / 2) - 1
+    if upper.max() > limit:
+        return [f"Noise of different {name} is correlated, by {upper.max():.3f}, beyond {limit:.3f}."]
+    return []

@@ -1,0 +1,84 @@
+"""Hypothesis strategies: problems of the kinds that a method accepts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from unlearning.errors import PlanError
+from unlearning.protocols import AnyMethod, ChecksTask
+
+from .problems import GEOMETRIES, MODELS, Descent, Geometry, Model, Problem
+
+Kind = tuple[Model, bool]  # which objective, and whether it is trained by gradient descent
+
+LINEAR: tuple[Model, ...] = ("ridge", "binary", "softmax")
+
+
+def accepted_kinds(method: AnyMethod, models: Sequence[Model] = MODELS) -> list[Kind]:
+    """Kinds of problems that the method can learn: what it refuses with PlanError is not for it."""
+    return [(model, descent) for model in models for descent in (True, False) if _accepts(method, model, descent)]
+
+
+def _accepts(method: AnyMethod, model: Model, descent: bool) -> bool:
+    problem = Problem(model, descent=Descent(epochs=1) if descent else None)
+    task = problem.task()
+    try:
+        if isinstance(method, ChecksTask):
+            method.check_task(task)
+        method.learn(task, problem.members(), streams=problem.streams)
+    except PlanError:
+        return False
+    return True
+
+
+@st.composite
+def descents(draw: st.DrawFn, rows: int, *, momentum: bool = False, network: bool = False) -> Descent:
+    """Recipes: batches that need not divide n, decaying steps, both divisors, steps up to 1.99/L; at most 24 steps."""
+    batch_size = draw(st.integers(max(1, rows // 8), rows))
+    steps = -(-rows // batch_size)
+    return Descent(
+        epochs=draw(st.integers(1, 2 if network else max(1, min(6, 24 // steps)))),
+        batch_size=batch_size,
+        stability=draw(st.floats(0.01, 0.3 if network else 1.99)),
+        decay=draw(st.sampled_from([1.0, 0.995, 0.8])),
+        momentum=draw(st.sampled_from([0.0, 0.0, 0.5, 0.9])) if momentum else 0.0,
+        divisor=draw(st.sampled_from(["remaining", "fixed"])),
+    )
+
+
+@st.composite
+def problems(
+    draw: st.DrawFn, kinds: Sequence[Kind], *, momentum: bool = False, largest_request: int | None = None
+) -> Problem:
+    """Problems of these kinds.
+
+    Args:
+        draw: given by Hypothesis.
+        kinds: from `accepted_kinds`.
+        momentum: whether recipes may have it.
+        largest_request: most records to forget; n − 1 without it.
+    """
+    model, descent = draw(st.sampled_from(list(kinds)))
+    network = model == "network"
+    rows = draw(st.integers(2, 10 if network else 40))
+    geometry: Geometry = draw(st.sampled_from(GEOMETRIES))
+    most = rows - 1 if largest_request is None else min(rows - 1, largest_request)
+    return Problem(
+        model=model,
+        rows=rows,
+        columns=draw(st.integers(1, 3 if network else 6)),
+        regularisation=10.0 ** draw(st.floats(-3, 1)),
+        norm=draw(st.sampled_from([1.0, 0.3, 3.0])),
+        geometry=geometry,
+        request_size=draw(st.integers(1, most)),
+        replicas=draw(st.integers(1, 3)),
+        seed=draw(st.integers(0, 2**16)),
+        descent=draw(descents(rows, momentum=momentum, network=network)) if descent else None,
+        by_label=draw(st.booleans()),
+    )
+
+
+def in_single_precision(problem: Problem) -> Problem:
+    """The same problem in float32, well enough conditioned for a solver to meet its tolerance."""
+    return replace(problem, single_precision=True, regularisation=max(problem.regularisation, 0.1), norm=1.0)

@@ -86,7 +86,7 @@ class Fleet:
 
 
 def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tuple[int, ...]) -> Fleet:
-    """Train, unlearn and retrain the replicas of these numbers."""
+    """Train, unlearn and retrain the replicas of these numbers; one replica where nothing in training is random."""
     task, method = subject.task, subject.method
     numbers = (0,) if subject.one_model else replicas
     count = len(numbers)
@@ -111,8 +111,7 @@ def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tu
         refused = bound > budget
         if refused.any():
             unlearned = _replace_refused(unlearned, retrained, refused, float(bound.max()), budget)
-    fleet = Fleet(original, unlearned, retrained, independent, bound, refused, certificate, seconds)
-    return _repeat(fleet, len(replicas)) if subject.one_model else fleet
+    return Fleet(original, unlearned, retrained, independent, bound, refused, certificate, seconds)
 
 
 def reference_fleet(subject: Subject, streams: Streams) -> State:
@@ -143,7 +142,8 @@ def _replace_refused(
     return found
 
 
-def _repeat(fleet: Fleet, count: int) -> Fleet:
+def repeat(fleet: Fleet, count: int) -> Fleet:
+    """The fleet of one replica as `count` replicas, to be released many times."""
     again = [0] * count
     bound = None if fleet.sensitivity_upper is None else fleet.sensitivity_upper[again]
     return replace(

@@ -1,4 +1,4 @@
-"""Rung B: call `release` on one unlearned model many times and test the noise."""
+"""Rung B: call `release` on one unlearned and one retrained model many times and test the noise."""
 
 from collections.abc import Iterator
 
@@ -25,16 +25,21 @@ _TITLES = {
 
 
 def measure_noise(subject: Subject, fleet: Fleet, defect: Defect, design: Design) -> NoiseTests:
-    """Release the first replica of the fleet `release_calls` times, 64 replicas to a call."""
-    state = fleet.state(defect.source).take([0] * REPLICAS_PER_CALL)
-    before = numpy64(state.parameters)
+    """Release the first replica of the fleet `release_calls` times, 64 replicas to a call.
+
+    The honest method releases the unlearned and the retrained model in turn: the noise must be right on both sides. A
+    defect is on the released side only.
+    """
+    sources = [defect.source] if defect.name else ["unlearned", "retrained"]
+    states = [fleet.state(source).take([0] * REPLICAS_PER_CALL) for source in sources]
 
     def residuals() -> Iterator[Array]:
         for call in range(max(2, design.release_calls // REPLICAS_PER_CALL)):
+            state = states[call % len(states)]
             numbers = tuple(range(call * REPLICAS_PER_CALL, (call + 1) * REPLICAS_PER_CALL))
             streams = subject.noise_streams(defect.name, "conformance", replicas=numbers)
             released = release(subject.method, defect, state, design.noise_scale, streams=streams)
-            yield (numpy64(released) - before) / design.noise_scale
+            yield (numpy64(released) - numpy64(state.parameters)) / design.noise_scale
 
     return noise_tests(residuals())
 
@@ -61,7 +66,7 @@ def noise_lines(tests: NoiseTests, design: Design, failure_probability: float | 
                 seeds="one model",
                 deciding=True,
                 outcome=Outcome.REFUTED if refuted else Outcome.NOT_REFUTED,
-                finding=f"{runs} releases of one model, {tests.coordinates} coordinates: {finding}.",
+                finding=f"{runs} releases, {tests.coordinates} coordinates: {finding}.",
                 failure_probability=allowed,
                 assumes="nothing",
                 kind="confidence",

@@ -18,7 +18,7 @@ from .controls import HONEST, Defect, defect
 from .design import POWER, SHARES, Design
 from .distinguish_rung import Probabilities, distinguish_lines, probabilities, runs_needed
 from .figures import ACCURACY_REPLICAS, accuracies, arrays, curves, histograms, right_answers
-from .fleet import Array, Subject, train_fleet
+from .fleet import Array, Fleet, Subject, repeat, train_fleet
 from .noise_rung import measure_noise, noise_lines
 from .scores import Choice, ChunkReleases, Scores, choose, release_chunk, score_chunk
 from .sensitivity_rung import Measured, distances, sensitivity_lines
@@ -87,10 +87,13 @@ def audit_row(
         progress(phase, 0, len(tasks))
         return run_chunks(function, tasks, jobs=jobs, done=lambda _: progress(phase, next(finished), len(tasks)))
 
+    world = None
+    if subject.one_model:
+        world = run("training", train_fleet, [(subject, design.sensitivity_budget, "test", (0,))])[0]
     selection = run(
         "choosing on selection runs",
         _select_chunk,
-        [(subject, design, everyone, ids) for ids in _chunks(design.selection, chunk)],
+        [(subject, design, world, everyone, ids) for ids in _chunks(design.selection, chunk)],
     )
     releases = ChunkReleases.concatenate([part for part, _ in selection])
     right = accuracies([part for _, part in selection if part])
@@ -101,11 +104,11 @@ def audit_row(
     tested = run(
         "testing",
         _test_chunk,
-        [(subject, design, everyone, choices, ids) for ids in _chunks(design.test, chunk)],
+        [(subject, design, world, everyone, choices, ids) for ids in _chunks(design.test, chunk)],
     )
     noise: dict[str, NoiseTests] = {}
     if "B" in design.rungs and subject.method.declaration.gaussian_noise and design.noise_scale > 0:
-        noise = run("testing the noise", _noise, [(subject, design, [HONEST, *planted])])[0]
+        noise = run("testing the noise", _noise, [(subject, design, world, [HONEST, *planted])])[0]
     return _assemble(subject, design, planted, everyone, choices, tested, noise, right, coordinates)
 
 
@@ -114,19 +117,31 @@ def _chunks(runs: int, size: int) -> Iterator[tuple[int, ...]]:
         yield tuple(range(start, min(runs, start + size)))
 
 
+def _fleet(subject: Subject, design: Design, world: Fleet | None, phase: str, ids: tuple[int, ...]) -> Fleet:
+    """The chunk's own models, or the one model of each world as often as the chunk releases it."""
+    if world is not None:
+        return repeat(world, len(ids))
+    return train_fleet(subject, design.sensitivity_budget, phase, ids)
+
+
 def _select_chunk(
-    subject: Subject, design: Design, everyone: list[Defect], ids: tuple[int, ...]
+    subject: Subject, design: Design, world: Fleet | None, everyone: list[Defect], ids: tuple[int, ...]
 ) -> tuple[ChunkReleases, dict[str, Array]]:
-    fleet = train_fleet(subject, design.sensitivity_budget, "selection", ids)
+    fleet = _fleet(subject, design, world, "selection", ids)
     releases = release_chunk(subject, fleet, everyone, design.noise_scale, "selection", ids)
     counted = ACCURACY_REPLICAS - ids[0]
     return releases, right_answers(subject, releases, counted) if counted > 0 else {}
 
 
 def _test_chunk(
-    subject: Subject, design: Design, everyone: list[Defect], choices: dict[str, Choice], ids: tuple[int, ...]
+    subject: Subject,
+    design: Design,
+    world: Fleet | None,
+    everyone: list[Defect],
+    choices: dict[str, Choice],
+    ids: tuple[int, ...],
 ) -> _Tested:
-    fleet = train_fleet(subject, design.sensitivity_budget, "test", ids)
+    fleet = _fleet(subject, design, world, "test", ids)
     releases = release_chunk(subject, fleet, everyone, design.noise_scale, "test", ids)
     retrained = releases.shared["retrained"]
     return _Tested(
@@ -141,8 +156,8 @@ def _test_chunk(
     )
 
 
-def _noise(subject: Subject, design: Design, defects: list[Defect]) -> dict[str, NoiseTests]:
-    fleet = train_fleet(subject, design.sensitivity_budget, "conformance", (0,))
+def _noise(subject: Subject, design: Design, world: Fleet | None, defects: list[Defect]) -> dict[str, NoiseTests]:
+    fleet = _fleet(subject, design, world, "conformance", (0,))
     return {d.name: measure_noise(subject, fleet, d, design) for d in defects}
 
 
@@ -277,8 +292,8 @@ def _runs_needed(noop: Probabilities, design: Design) -> str:
 
 
 def _timings(subject: Subject, design: Design, tested: list[_Tested]) -> list[Timing]:
-    models = len(tested) if subject.one_model else design.test
+    models, timed = (1, tested[:1]) if subject.one_model else (design.test, tested)
     return [
-        Timing(what=what, row=subject.name, seconds=sum(t.seconds[what] for t in tested), models=models)
+        Timing(what=what, row=subject.name, seconds=sum(t.seconds[what] for t in timed), models=models)
         for what in ("learn", "unlearn", "retrain")
     ]

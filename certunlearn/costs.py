@@ -56,5 +56,5 @@ def _row(row: BuiltRow) -> RowCost:
         seconds = trainings * work / _RATE
     seconds += (1 + len(design.controls)) * (runs * 3 + design.release_calls) * size / 5e7
     working = row.chunk * 8 * (12 * size + 6 * getattr(task.recipe, "batch_size", task.rows) * width)
-    selection = design.selection * size * 8 * (8 + len(design.controls))
+    selection = design.selection * size * 8 * (10 + len(design.controls))
     return RowCost(row.spec.name, models, seconds, _BASE_BYTES + working + selection)

@@ -154,9 +154,9 @@ def test_minimiser_says_what_it_needs() -> None:
     problem = Problem("softmax", 40, 4, 0.1)
     with pytest.raises(NotConverged, match=r"reached gradient norm .*, needs <= 1.00e-30 on task 'problem'"):
         minimise(problem.task(), problem.members(), 1e-30)
-    network = replace(Problem("network", 6, 2, 0.1, descent=Descent()).task(), recipe=Minimise())
+    problem = Problem("network", 6, 2, 0.1, descent=Descent())
     with pytest.raises(PlanError, match="needs a linear model with regularisation > 0"):
-        train(network, problem.members(), streams=problem.streams)
+        train(replace(problem.task(), recipe=Minimise()), problem.members(), streams=problem.streams)
 
 
 def test_divergence_names_replica_step_and_cause() -> None:

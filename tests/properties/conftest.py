@@ -6,7 +6,7 @@ from hypothesis import Phase, settings
 
 @pytest.fixture(autouse=True)
 def fixed_search() -> Iterator[None]:
-    """Few problems, the same every time, and no shrinking: a twin must break at once."""
+    """Few problems, the same every time, and no shrinking: that a twin breaks is enough."""
     before = settings.get_current_profile_name()
     settings.register_profile(
         "fixed",

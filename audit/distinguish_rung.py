@@ -244,7 +244,11 @@ def _event_line(
     if least is not None and 0 < q < 1:
         mu = float(ndtri(least) - ndtri(q))
         detectable_mu = mu if math.isfinite(mu) else None
-        epsilon = epsilon_lower_at_event(least, q, claim.delta, claim.directions)
+        # in the claim's own units: the ε of a Gaussian pair, or the ε that this one event proves
+        gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
+        epsilon = (
+            claim.gaussian_epsilon(mu) if gaussian else epsilon_lower_at_event(least, q, claim.delta, claim.directions)
+        )
         detectable_epsilon = epsilon if math.isfinite(epsilon) else None
     return Line(
         rung="C",

@@ -61,7 +61,7 @@ def _curve(label: str, released: Array, reference: Array) -> TradeOffCurve:
         band_alpha_upper=band.alpha_upper.tolist(),
         band_beta_upper=band.beta_upper.tolist(),
         band_failure_probability=BAND_FAILURE_PROBABILITY,
-        score="⟨direction, released − retrained of the same seed⟩ / σ",
+        score="u·(released − retrained of the same seed)/σ, direction u chosen on selection runs",
     )
 
 

@@ -19,7 +19,7 @@ def front(record: Record) -> tuple[Block, ...]:
     """All of page one."""
     evidence, circumstances = record.evidence, record.circumstances
     return (
-        stamp(evidence.verdict, large=True),
+        stamp(evidence.verdict, large=True, of=len(evidence.rows)),
         Paragraph(claim_sentence(evidence), "What is claimed."),
         Paragraph(finding_sentence(evidence), "What was found."),
         Paragraph(power_sentence(evidence), "What could have been found."),

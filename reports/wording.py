@@ -64,9 +64,12 @@ GLOSSARY = (
 )
 
 
-def stamp(verdict: Verdict, large: bool = False) -> Stamp:
-    """A verdict with its meaning."""
-    return Stamp(verdict.value, MEANING[verdict], large)
+def stamp(verdict: Verdict, large: bool = False, of: int = 1) -> Stamp:
+    """A verdict with its meaning; the verdict of several rows is that of the worst."""
+    meaning = MEANING[verdict]
+    if of > 1:
+        meaning = f"The worst of {of} rows: {meaning[0].lower()}{meaning[1:]}"
+    return Stamp(verdict.value, meaning, large)
 
 
 def word(value: Verdict | Outcome, note: str = "") -> Cell:

@@ -1,9 +1,9 @@
 """Gaussian closed forms, trade-off functions and binomial limits against second opinions."""
 
 import math
+from decimal import Decimal, localcontext
 from itertools import product
 
-import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,23 +14,27 @@ from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
 from unlearning.gaussian import delta_of_epsilon, epsilon_of_delta, mu_of_epsilon_delta, noise_scale_upper
 from unlearning.tradeoff import Directions, EpsilonDelta, GaussianTradeOff, epsilon_lower_at_event, mu_lower_at_event
 
+from . import high_precision
+
 FIXED = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 EPSILONS = (0.0, 1e-8, 1e-4, 0.01, 0.5, 1.0, 3.0, 10.0, 100.0, 1e4)
 DELTAS = (1e-12, 1e-8, 1e-5, 0.01, 0.3, 0.9)
 
 
-def exact_delta(mu: float, epsilon: float) -> mpmath.mpf:
-    """δ(ε) in 60 digits, from its definition: the mass by which one normal law exceeds e^ε times the other."""
-    with mpmath.workdps(60):
-        m, e = mpmath.mpf(mu), mpmath.mpf(epsilon)
-        return mpmath.ncdf(m / 2 - e / m) - mpmath.exp(e) * mpmath.ncdf(-m / 2 - e / m)
+def test_the_second_opinion_itself() -> None:
+    # Abramowitz & Stegun, table 26.1 and 26.2
+    assert str(high_precision.normal_cdf(1.0)).startswith("0.8413447460685429")
+    assert float(high_precision.normal_cdf(-10.0)) == pytest.approx(7.61985302416e-24, rel=1e-11)
+    with localcontext(prec=100):  # the series and the fraction meet
+        below, above = (high_precision.normal_cdf(-Decimal(8) + Decimal(s) * Decimal(10) ** -70) for s in (1, -1))
+        assert abs(above / below - 1) < Decimal(10) ** -60
 
 
 @pytest.mark.parametrize("mu", [1e-9, 1e-5, 9.99e-4, 1.01e-3, 0.03, 0.5, 1.0, 4.0, 37.0, 300.0])
 @pytest.mark.parametrize("epsilon", EPSILONS)
 def test_delta_in_high_precision(mu: float, epsilon: float) -> None:
-    exact = float(exact_delta(mu, epsilon))
+    exact = float(high_precision.delta(mu, epsilon))
     assert delta_of_epsilon(mu, epsilon) == pytest.approx(exact, rel=1e-8, abs=1e-300)
     if epsilon / mu < 8:
         assert delta_of_epsilon(mu, epsilon) == pytest.approx(exact, rel=1e-12)
@@ -40,8 +44,8 @@ def test_delta_in_high_precision(mu: float, epsilon: float) -> None:
 @pytest.mark.parametrize("delta", DELTAS)
 def test_noise_scale_keeps_its_promise_in_high_precision(epsilon: float, delta: float) -> None:
     sigma = noise_scale_upper(2.5, epsilon, delta)
-    assert exact_delta(2.5 / sigma, epsilon) <= delta * (1 + mpmath.mpf("1e-13"))
-    assert exact_delta(2.5 / sigma * (1 + 1e-9), epsilon) > delta  # and no larger than it must be
+    assert high_precision.delta(2.5 / sigma, epsilon) <= Decimal(delta * (1 + 1e-13))
+    assert high_precision.delta(2.5 / sigma * (1 + 1e-9), epsilon) > Decimal(delta)  # and no larger than it must be
 
 
 @pytest.mark.parametrize("mu", [1e-200, 1e-310, 5e-324])
@@ -130,8 +134,7 @@ def test_gaussian_trade_off_in_high_precision(mu: float) -> None:
     """β = Φ(Φ⁻¹(1 − α) − μ): the test that rejects beyond t has α = Φ(−t) and β = Φ(t − μ)."""
     for t in (-8.0, -1.0, 0.0, 2.0, 9.0, 20.0, 37.0):
         alpha = float(norm.sf(t))
-        with mpmath.workdps(60):
-            beta = float(mpmath.ncdf(mpmath.mpf(t) - mu))
+        beta = float(high_precision.normal_cdf(t - mu))
         assert float(GaussianTradeOff(mu)(alpha)) == pytest.approx(beta, rel=1e-6, abs=1e-14)
 
 
@@ -148,14 +151,14 @@ def test_epsilon_delta_trade_off(epsilon: float, directions: Directions) -> None
     """f(α) is the least β with β ≥ 1 − δ − e^ε α and, the other way, α ≥ 1 − δ − e^ε β."""
     delta = 1e-3
     f = EpsilonDelta(epsilon, delta, directions)(ALPHAS)
-    with mpmath.workdps(60):
-        for alpha, value in zip(ALPHAS, f, strict=True):
-            lines = [mpmath.mpf(0)]
-            if directions is not Directions.REFERENCE:
-                lines.append(1 - mpmath.mpf(delta) - mpmath.exp(epsilon) * mpmath.mpf(alpha))
-            if directions is not Directions.RELEASED:
-                lines.append((1 - mpmath.mpf(delta) - mpmath.mpf(alpha)) / mpmath.exp(epsilon))
-            assert value == pytest.approx(float(max(lines)), rel=1e-9, abs=1e-12)
+    grown = high_precision.exponential(epsilon)
+    for alpha, value in zip(ALPHAS, f, strict=True):
+        lines = [Decimal(0)]
+        if directions is not Directions.REFERENCE:
+            lines.append(1 - Decimal(delta) - grown * Decimal(float(alpha)))
+        if directions is not Directions.RELEASED:
+            lines.append((1 - Decimal(delta) - Decimal(float(alpha))) / grown)
+        assert value == pytest.approx(float(max(lines)), rel=1e-9, abs=1e-12)
     assert (np.diff(f) <= 1e-15).all()
 
 

@@ -34,9 +34,12 @@ def minimise(task: Task, members: Tensor, tolerance: float, *, iterations: int =
 
     Raises:
         PlanError: the objective is not strongly convex.
+        ValueError: a replica has no records.
         NotConverged: the tolerance was not reached.
     """
     task.check_members(members)
+    if not bool(members.any(1).all()):
+        raise ValueError("members must hold at least one record in every replica, got none in one of them.")
     if task.objective.regularisation <= 0 or not hasattr(task.objective, "scores"):
         raise PlanError(
             f"recipe.kind = minimise needs a linear model with regularisation > 0, got {task.objective.description} "

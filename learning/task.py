@@ -26,7 +26,7 @@ class SGD:
         decay: factor per step.
         momentum: heavy-ball factor, no dampening, no Nesterov.
         divisor: "fixed" keeps |B_t| when records are removed, "remaining" averages over the records that are left and
-            skips a step whose batch is empty.
+            skips a step whose batch is empty (with momentum the velocity still moves).
     """
 
     epochs: int

@@ -15,6 +15,8 @@ from unlearning.errors import PlanError
 from unlearning.protocols import AnyMethod, State
 from unlearning.streams import Streams
 
+from .contract import check_parameters
+
 Source = Literal["unlearned", "original", "retrained"]
 
 
@@ -77,6 +79,7 @@ def release(method: AnyMethod, planted: Defect, state: State, noise_scale: float
     """What the method releases of a state, or what it would release with the defect: parameters [K, P]."""
     if not planted.name:
         own: Tensor = method.release(state, noise_scale, streams=streams)
+        check_parameters(own, *state.parameters.shape, verb="release")
         return own
     add = gaussian_release if method.declaration.gaussian_noise else method.release
     if not planted.frozen:

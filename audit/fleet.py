@@ -19,6 +19,8 @@ from unlearning.errors import BudgetExceeded
 from unlearning.protocols import AnyMethod, State
 from unlearning.streams import Streams
 
+from .contract import check_certificate, check_state
+
 Array = NDArray[np.float64]
 
 
@@ -94,9 +96,13 @@ def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tu
     members, request = task.everyone(count), subject.request(count)
     started = time.perf_counter()
     original = method.learn(task, members, streams=streams)
+    check_state(original, count, None, verb="learn")
+    size = int(original.parameters.shape[1])
     learned_at = time.perf_counter()
     unlearned = method.unlearn(original, request, streams=streams.child("unlearning"))
+    check_state(unlearned, count, size, verb="unlearn")
     certificate = method.certify(unlearned, request)
+    check_certificate(certificate, count)
     unlearned_at = time.perf_counter()
     retrained = reference_fleet(subject, streams)
     seconds = {
@@ -123,6 +129,7 @@ def reference_fleet(subject: Subject, streams: Streams) -> State:
     if subject.reference is Reference.EMPTY_REQUEST:
         empty = torch.zeros_like(kept)
         state = method.unlearn(state, empty, streams=streams.child("unlearning"))
+    check_state(state, count, None, verb="learn or unlearn, for the reference,")
     found: State = state
     return found
 

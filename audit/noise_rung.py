@@ -7,7 +7,7 @@ from scipy.stats import chi2
 from unlearning.record import Line
 from unlearning.verdict import Outcome
 
-from .bounds.noise import TESTS, NoiseTests, noise_tests
+from .bounds.noise import TESTS, NoiseTests, both_sides, noise_tests
 from .controls import Defect, release
 from .design import POWER, Design
 from .fleet import Array, Fleet, Subject, numpy64
@@ -27,15 +27,23 @@ _TITLES = {
 def measure_noise(subject: Subject, fleet: Fleet, defect: Defect, design: Design) -> NoiseTests:
     """Release the first replica of the fleet `release_calls` times, 64 replicas to a call.
 
-    The honest method releases the unlearned and the retrained model in turn: the noise must be right on both sides. A
-    defect is on the released side only.
+    The honest method releases the unlearned model in one half and the retrained model in the other, and each half is
+    tested by itself: errors of opposite sign on the two sides must not cancel. A defect is on the released side only.
     """
     sources = [defect.source] if defect.name else ["unlearned", "retrained"]
-    states = [fleet.state(source).take([0] * REPLICAS_PER_CALL) for source in sources]
+    calls = max(2, design.release_calls // (REPLICAS_PER_CALL * len(sources)))
+    return both_sides([
+        _measure(subject, fleet, source, side * calls, calls, defect, design) for side, source in enumerate(sources)
+    ])
+
+
+def _measure(
+    subject: Subject, fleet: Fleet, source: str, first: int, calls: int, defect: Defect, design: Design
+) -> NoiseTests:
+    state = fleet.state(source).take([0] * REPLICAS_PER_CALL)
 
     def residuals() -> Iterator[Array]:
-        for call in range(max(2, design.release_calls // REPLICAS_PER_CALL)):
-            state = states[call % len(states)]
+        for call in range(first, first + calls):
             numbers = tuple(range(call * REPLICAS_PER_CALL, (call + 1) * REPLICAS_PER_CALL))
             streams = subject.noise_streams(defect.name, "conformance", replicas=numbers)
             released = release(subject.method, defect, state, design.noise_scale, streams=streams)
@@ -47,7 +55,7 @@ def measure_noise(subject: Subject, fleet: Fleet, defect: Defect, design: Design
 def noise_lines(tests: NoiseTests, design: Design, failure_probability: float | None = None) -> list[Line]:
     """One line per test; each at its share of the row's failure probability, or at the control's."""
     lines = []
-    runs = tests.calls * tests.replicas
+    runs = tests.calls * tests.replicas * tests.sides
     for name in TESTS:
         key = f"noise-{name}"
         allowed = design.line_failure_probability(key) if failure_probability is None else failure_probability
@@ -77,6 +85,7 @@ def noise_lines(tests: NoiseTests, design: Design, failure_probability: float | 
                 detectable=None if factor is None else f"σ smaller by {100 * (1 - factor):.2g} % with probability .8",
                 derivation={
                     "p_value": p_value,
+                    "sides": tests.sides,
                     "calls": tests.calls,
                     "replicas": tests.replicas,
                     "coordinates": tests.coordinates,

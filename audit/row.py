@@ -9,16 +9,17 @@ import torch
 
 from learning.workers import run_chunks
 from unlearning.claim import Certificate
+from unlearning.errors import BrokenMethod
 from unlearning.record import Accuracy, Control, Distances, Histogram, Line, Timing, TradeOffCurve
 from unlearning.verdict import Outcome, Verdict
 
 from .bounds.noise import NoiseTests
 from .control_rung import judge
-from .controls import HONEST, Defect, defect
+from .controls import HONEST, Defect, defect, release
 from .design import POWER, SHARES, Design
 from .distinguish_rung import Probabilities, distinguish_lines, probabilities, runs_needed
 from .figures import ACCURACY_REPLICAS, accuracies, arrays, curves, histograms, right_answers
-from .fleet import Array, Fleet, Subject, repeat, train_fleet
+from .fleet import Array, Fleet, Subject, numpy64, repeat, train_fleet
 from .noise_rung import measure_noise, noise_lines
 from .scores import Choice, ChunkReleases, Scores, choose, release_chunk, score_chunk
 from .sensitivity_rung import Measured, distances, sensitivity_lines
@@ -106,9 +107,10 @@ def audit_row(
         _test_chunk,
         [(subject, design, world, everyone, choices, ids) for ids in _chunks(design.test, chunk)],
     )
-    noise: dict[str, NoiseTests] = {}
-    if "B" in design.rungs and subject.method.declaration.gaussian_noise and design.noise_scale > 0:
-        noise = run("testing the noise", _noise, [(subject, design, world, [HONEST, *planted])])[0]
+    measure = "B" in design.rungs and subject.method.declaration.gaussian_noise and design.noise_scale > 0
+    noisy = [HONEST, *planted] if measure else []
+    noise, again = run("testing the noise", _conform, [(subject, design, world, noisy)])[0]
+    _check_repeats(again, tested[0], float(torch.finfo(subject.task.dtype).eps))
     return _assemble(subject, design, planted, everyone, choices, tested, noise, right, coordinates)
 
 
@@ -156,9 +158,53 @@ def _test_chunk(
     )
 
 
-def _noise(subject: Subject, design: Design, world: Fleet | None, defects: list[Defect]) -> dict[str, NoiseTests]:
-    fleet = _fleet(subject, design, world, "conformance", (0,))
-    return {d.name: measure_noise(subject, fleet, d, design) for d in defects}
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """The first test run, trained once more by itself, and one release drawn twice."""
+
+    unlearned: float
+    original: float
+    same_release: bool
+
+
+def _conform(
+    subject: Subject, design: Design, world: Fleet | None, defects: list[Defect]
+) -> tuple[dict[str, NoiseTests], _Again]:
+    """Rung B on the first test run, and whether the same streams give the same models and the same noise."""
+    fleet = _fleet(subject, design, world, "test", (0,))
+    streams = subject.noise_streams("repeat", replicas=(0,))
+    first, second = (
+        release(subject.method, HONEST, fleet.unlearned, design.noise_scale, streams=streams) for _ in range(2)
+    )
+    unlearned, original, retrained = (
+        numpy64(state.parameters)[0] for state in (fleet.unlearned, fleet.original, fleet.retrained)
+    )
+    again = _Again(
+        float(np.linalg.norm(unlearned - retrained)),
+        float(np.linalg.norm(original - retrained)),
+        bool(torch.equal(first, second)),
+    )
+    return {d.name: measure_noise(subject, fleet, d, design) for d in defects}, again
+
+
+def _check_repeats(again: _Again, tested: _Tested, epsilon_of_dtype: float) -> None:
+    """Refuse a method that does not repeat with the same streams: nothing in the record could be repeated either.
+
+    Raises:
+        BrokenMethod: the first test run, trained by itself, or a release differs beyond rounding.
+    """
+    slack = 1e9 * epsilon_of_dtype * (1 + tested.norm) if epsilon_of_dtype < 1e-10 else 0.1 * (1 + tested.norm)
+    pairs = ((again.unlearned, float(tested.unlearned[0])), (again.original, float(tested.original[0])))
+    for verb, (alone, among) in zip(("unlearn", "learn"), pairs, strict=True):
+        if abs(alone - among) > slack:
+            raise BrokenMethod(
+                f"{verb} must give the same model for the same streams, got distances {among:.4g} and {alone:.4g} to "
+                "the reference for the same replica. Draw all randomness from `streams`."
+            )
+    if not again.same_release:
+        raise BrokenMethod(
+            "release must give the same parameters for the same streams, got others. Draw the noise from `streams`."
+        )
 
 
 def _assemble(
@@ -214,8 +260,9 @@ def _assemble(
         )
         for d in planted
     ]
-    verdict, because = decide(lines, design.claim, found, controls)
-    if verdict is Verdict.NOT_COMPUTABLE and "no-op" in known:
+    refused, runs = int(sum(t.refused.sum() for t in tested)), measured.unlearned.size
+    verdict, because = decide(lines, design.claim, found, controls, refused=refused, runs=runs)
+    if verdict is Verdict.NOT_COMPUTABLE and "no-op" in known and refused < runs:
         because += _runs_needed(known["no-op"], design)
     return Findings(
         lines=lines,
@@ -228,7 +275,7 @@ def _assemble(
         because=because,
         shares={key: design.line_failure_probability(key) for key in SHARES if _runs(key, design)},
         certificate=certificate,
-        refused=int(sum(t.refused.sum() for t in tested)),
+        refused=refused,
         arrays=arrays(measured, scores[HONEST.name], scores["no-op"]),
         timings=_timings(subject, design, tested),
     )

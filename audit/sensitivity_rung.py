@@ -61,7 +61,7 @@ def distances(measured: Measured, claim: Claim, noise_scale: float, *, gaussian:
     return Distances(
         unlearned=quantiles(measured.unlearned),
         original=quantiles(measured.original),
-        sensitivity_upper=None if bound is None else quantiles(bound),
+        sensitivity_upper=None if bound is None or not np.isfinite(bound).all() else quantiles(bound),
         slack_largest=slack,
         achieved_mu=mu if known else None,
         achieved_epsilon=claim.gaussian_epsilon(mu) if known else None,
@@ -121,7 +121,7 @@ def _bound_line(measured: Measured) -> Line:
             "reason": f"Δ is allowed to fail with probability {fails:g} in every run" if fails else None,
             "finding": finding,
             "statistic": d,
-            "threshold": delta,
+            "threshold": delta if math.isfinite(delta) else None,
             "detectable": f"any d > Δ + {measured.rounding_slack:.2g} (rounding)",
             "derivation": {"rounding_slack": measured.rounding_slack},
         }

@@ -104,7 +104,13 @@ def _objective(name: str, spec: TaskSpec, dataset: Dataset, code: Mapping[str, A
         return Network(
             mlp(features, spec.hidden or (), dataset.classes, spec.activation or "tanh"), spec.regularisation
         )
-    module = code[str(spec.function)]()
+    try:
+        module = code[str(spec.function)]()
+    except Exception as error:
+        raise PlanError(
+            f"tasks.{name}.function must return a module when called without arguments, got "
+            f"{type(error).__name__}: {error}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise PlanError(f"tasks.{name}.function must return a torch.nn.Module, got {type(module).__name__}.")
     network = Network(module.to(_DTYPES[spec.dtype]), spec.regularisation)
@@ -115,10 +121,11 @@ def _objective(name: str, spec: TaskSpec, dataset: Dataset, code: Mapping[str, A
 def _try_module(name: str, network: Network, dataset: Dataset) -> None:
     import numpy as np
 
-    flat = network.initial([np.random.default_rng(0)])[0]
+    flat = network.initial([np.random.default_rng(0)])
+    features, labels = dataset.features[:2].to(flat.dtype), dataset.labels[:2]
     try:
-        out = network.logits(flat, dataset.features[:2].to(flat.dtype))
-    except (RuntimeError, TypeError, ValueError) as error:
+        out = network.logits(flat[0], features)
+    except Exception as error:
         raise PlanError(
             f"tasks.{name}.function must return a module for features of shape [n, {dataset.features.shape[1]}] in "
             f"float64, got {str(error).splitlines()[0]} Reshape inside the module, or set bias = false."
@@ -127,6 +134,13 @@ def _try_module(name: str, network: Network, dataset: Dataset) -> None:
         raise PlanError(
             f"tasks.{name}.function must return logits of shape [n, {dataset.classes}], got {list(out.shape)}."
         )
+    try:
+        network.at(flat, features.unsqueeze(0), labels.unsqueeze(0)).gradient(torch.ones(1, 2, dtype=flat.dtype))
+    except Exception as error:
+        raise PlanError(
+            f"tasks.{name}.function must return a module that torch.func can differentiate, got "
+            f"{str(error).splitlines()[0]} Leave out randomness (dropout) and in-place changes."
+        ) from error
 
 
 def _recipe(spec: TaskSpec) -> SGD | Minimise:

@@ -57,6 +57,9 @@ def main() -> NoReturn:
     except (PlanError, RecordError, HiddenPackage) as error:
         err.print(f"certunlearn: {error}")
         status = _USAGE
+    except OSError as error:
+        err.print(f"certunlearn: cannot read or write {error.filename or 'a file'}: {error.strerror or error}.")
+        status = _USAGE
     except CertunlearnError as error:
         err.print(f"certunlearn: {error}")
         status = _ERROR
@@ -112,15 +115,17 @@ def audit(
 
     built = _built(plan, device, seed, replicas, data, define, trust)
     check_output(out, plan_sha256(built.plan), fresh=fresh)
-    workers = jobs or (os.cpu_count() or 1)
+    workers = jobs or _cores()
     if built.rows[0].subject.task.device.type == "cuda":
         workers = 1
     with Bars([row.spec.name for row in built.rows], quiet=quiet) as bars:
         record, arrays = run_plan(built, jobs=workers, progress=bars.advance)
         bars.say("writing the reports")
+        check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
         written = write_output(out, record, arrays)
     if not quiet:
         _summary(record, written)
+    _explain(record)
     raise typer.Exit(exit_status(record))
 
 
@@ -158,7 +163,7 @@ def plan_(
         )
     console = _console()
     console.print(table)
-    cores = os.cpu_count() or 1
+    cores = _cores()
     total = sum(cost.seconds for cost in costs)
     models, largest = sum(cost.models for cost in costs), max(cost.bytes for cost in costs) / 2**20
     console.print(
@@ -215,6 +220,21 @@ def _built(
     from .building import build
 
     return build(plan, device=chosen, data=data, trust=trust, defined=defined)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _explain(record: "Record") -> None:
+    """One line on stderr for every row that is not as expected, also when quiet."""
+    for row in record.evidence.rows:
+        if not row.as_expected:
+            where = f"{row.name}: {row.verdict.value}, expected {row.expected.value}"
+            typer.echo(f"{where}. {row.because}", err=True)
 
 
 def _console() -> Console:

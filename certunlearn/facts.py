@@ -1,10 +1,12 @@
 """From what was built and found to the facts of the record."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.row import Findings
 from learning.task import Task
@@ -146,8 +148,8 @@ def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findi
     return CertificateFacts(
         theorem=certificate.theorem,
         sensitivity_budget=built.design.sensitivity_budget,
-        sensitivity_upper_median=None if values is None else float(np.median(values)),
-        sensitivity_upper_largest=None if values is None else float(values.max()),
+        sensitivity_upper_median=_finite(values, np.median),
+        sensitivity_upper_largest=_finite(values, np.max),
         failure_probability=certificate.failure_probability,
         assumptions=[Constant(statement=a.statement, value=a.value, status=a.status, how=a.how) for a in assumptions],
         status=max((a.status for a in assumptions), key=order.index),
@@ -155,12 +157,20 @@ def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findi
     )
 
 
+def _finite(values: NDArray[np.float64] | None, reduce: Callable[[NDArray[np.float64]], Any]) -> float | None:
+    """A number of the record; None where there is none or it is infinite."""
+    if values is None:
+        return None
+    found = float(reduce(values))
+    return found if math.isfinite(found) else None
+
+
 def row_facts(built: BuiltRow, findings: Findings) -> Row:
     """Everything the record says of one row."""
     declared = built.subject.method.declaration
     certificate = findings.certificate
     return Row(
-        **_identity(built),
+        **_identity(built, certified=certificate is not None),
         certificate=None if certificate is None else certificate_facts(certificate, built, findings),
         lines=findings.lines,
         distances=findings.distances,
@@ -194,7 +204,7 @@ def failed_row(built: BuiltRow, reason: str) -> Row:
         reason=reason,
     )
     return Row(
-        **_identity(built),
+        **_identity(built, certified=False),
         certificate=None,
         lines=[line],
         distances=None,
@@ -209,8 +219,9 @@ def failed_row(built: BuiltRow, reason: str) -> Row:
     )
 
 
-def _identity(built: BuiltRow) -> dict[str, Any]:
+def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
     method, spec, design = built.subject.method, built.spec, built.design
+    claim = design.claim if certified else replace(design.claim, stated_by="hand")
     declared = method.declaration
     return {
         "name": spec.name,
@@ -220,7 +231,7 @@ def _identity(built: BuiltRow) -> dict[str, Any]:
         "citation": declared.citation,
         "parameters": plain(spec.parameters),
         "differs": list(declared.differs),
-        "claim": claim_facts(design.claim, built.subject.task.rows),
+        "claim": claim_facts(claim, built.subject.task.rows),
         "noise_scale": design.noise_scale,
         "calibration": built.calibration,
         "failure_probability": design.failure_probability,

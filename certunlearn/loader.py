@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
 from unlearning.errors import HiddenPackage, NotTrusted, PlanError
 from unlearning.protocols import AnyMethod, Declaration
 
@@ -303,7 +305,19 @@ def _load_file(path: Path, target: str, where: str) -> ModuleType:
         ) from error
     finally:
         sys.path.remove(str(path.parent))
+    _travel_by_value(path.parent)
     return module
+
+
+def _travel_by_value(folder: Path) -> None:
+    """Send the user's modules of a folder to worker processes whole: those could not import them by name."""
+    for name, module in list(sys.modules.items()):
+        place = getattr(module, "__file__", None)
+        if place is None or name.partition(".")[0] in {*PACKAGES, "certunlearn", "tests", "__main__"}:
+            continue
+        path = Path(place)
+        if folder in path.parents and "site-packages" not in path.parts:
+            cloudpickle.register_pickle_by_value(module)
 
 
 def _load_module(source: str, target: str, where: str) -> ModuleType:

@@ -1,7 +1,9 @@
 """The output folder: checked before anything is run, written file by file under temporary names, then renamed."""
 
 import os
+import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 from unlearning.errors import PlanError, RecordError
 from unlearning.record import Record, read_record
 
+NAMES = ("arrays.npz", "record.json", "report.html", "report.pdf")
+_DRAFT = ".writing-"
+
 
 def check_output(folder: Path, plan_sha256: str, *, fresh: bool) -> None:
     """Refuse a folder that cannot be written or holds another plan's record.
@@ -17,8 +22,16 @@ def check_output(folder: Path, plan_sha256: str, *, fresh: bool) -> None:
     Raises:
         PlanError: the folder is no folder, or not writable, or another plan's and `fresh` was not asked for.
     """
-    if folder.exists() and not folder.is_dir():
-        raise PlanError(f"--out must be a folder, got the file {folder}. Name another.")
+    nearest = folder
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise PlanError(f"--out must be a folder, got {folder}, where {nearest} is a file. Name another.")
+    if not os.access(nearest, os.W_OK):
+        raise PlanError(f"--out must be writable, got {folder}. Name another folder.")
+    for name in NAMES:
+        if (folder / name).is_dir():
+            raise PlanError(f"--out must have room for the file {name}, got {folder}, where it is a folder. Remove it.")
     record = folder / "record.json"
     if record.exists() and not fresh:
         try:
@@ -33,11 +46,6 @@ def check_output(folder: Path, plan_sha256: str, *, fresh: bool) -> None:
                 f"--out must be empty or hold this plan's record, got {folder} with the record of another plan "
                 f"({other[:12]}…). Name another folder, or add --fresh to replace it."
             )
-    nearest = folder
-    while not nearest.exists():
-        nearest = nearest.parent
-    if not os.access(nearest, os.W_OK):
-        raise PlanError(f"--out must be writable, got {folder}. Name another folder.")
 
 
 def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.float64]]) -> list[Path]:
@@ -48,16 +56,23 @@ def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.floa
     from reports import write_reports
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as name:
+    _clear_stale(folder)
+    with tempfile.TemporaryDirectory(prefix=_DRAFT, dir=folder) as name:
         draft = Path(name)
         with (draft / "arrays.npz").open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         (draft / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         write_reports(record, draft)
-        names = ["arrays.npz", "record.json", "report.html", "report.pdf"]
-        for name in names:
+        for name in NAMES:
             with (draft / name).open("rb") as file:
                 os.fsync(file.fileno())
-        for name in names:
+        for name in NAMES:
             os.replace(draft / name, folder / name)
-    return [folder / name for name in names]
+    return [folder / name for name in NAMES]
+
+
+def _clear_stale(folder: Path) -> None:
+    """Remove what a run that was killed while writing left behind, once it is an hour old."""
+    for path in folder.glob(f"{_DRAFT}*"):
+        if time.time() - path.stat().st_mtime > 3600:
+            shutil.rmtree(path, ignore_errors=True)

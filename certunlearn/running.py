@@ -111,9 +111,10 @@ def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> Findings | str:
         )
     except CertunlearnError as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001  anyone's method runs here: whatever it raises is a finding about the row
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a row raises is a finding about the row
         last = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
+        first = str(error).splitlines()[0] if str(error) else ""
+        return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {first}"
 
 
 def _array_file(name: str, array: NDArray[np.float64], meaning: str) -> ArrayFile:
@@ -124,8 +125,6 @@ def _array_file(name: str, array: NDArray[np.float64], meaning: str) -> ArrayFil
 
 
 def _circumstances(device: str, jobs: int, started: float, timings: list[Timing]) -> Circumstances:
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    unit = 1 if sys.platform == "darwin" else 1024
     shown = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return Circumstances(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -136,9 +135,27 @@ def _circumstances(device: str, jobs: int, started: float, timings: list[Timing]
         device=shown,
         jobs=jobs,
         seconds=time.perf_counter() - started,
-        peak_memory_bytes=peak * unit,
+        peak_memory_bytes=_peak_memory(),
         timings=timings,
     )
+
+
+def _peak_memory() -> int:
+    """Sum of the peaks of this process and its live workers, in bytes; where that is unknown, of the largest one."""
+    status = Path("/proc/self/task")
+    if status.is_dir():
+        children = [pid for task in status.iterdir() for pid in (task / "children").read_text().split()]
+        return sum(_high_water(pid) for pid in ["self", *children])
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return peak * (1 if sys.platform == "darwin" else 1024)
+
+
+def _high_water(pid: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _version(name: str) -> str:

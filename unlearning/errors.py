@@ -29,6 +29,10 @@ class BudgetExceeded(CertunlearnError):
     """The certified sensitivity exceeds what the noise was fixed for: retrain."""
 
 
+class BrokenMethod(CertunlearnError):
+    """A method returned something that is no state, certificate or release, or raised while it was audited."""
+
+
 class RecordError(CertunlearnError, ValueError):
     """A record file is missing, damaged, or belongs to something else."""
 

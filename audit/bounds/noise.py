@@ -13,8 +13,8 @@ All two-sided, except shape.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,9 @@ class NoiseTests:
 
     Attributes:
         p_values: by name of the test.
-        calls, replicas, coordinates: size of the design.
+        calls, replicas, coordinates: size of the design, for each side.
         relative_scale: measured σ over claimed σ.
+        sides: how many sides were tested, each by itself.
     """
 
     p_values: dict[str, float]
@@ -41,17 +42,33 @@ class NoiseTests:
     replicas: int
     coordinates: int
     relative_scale: float
+    sides: int = 1
 
     def detectable_scale(self, failure_probability: float, power: float = 0.8) -> float:
-        """Largest factor < 1 on σ that the scale test refutes with this power."""
+        """Largest factor < 1 on the σ of one side that the scale test refutes with this power."""
         freedom = self.calls * self.replicas * self.coordinates
-        return math.sqrt(chi2.ppf(failure_probability / 2, freedom) / chi2.ppf(power, freedom))
+        return math.sqrt(chi2.ppf(failure_probability / (2 * self.sides), freedom) / chi2.ppf(power, freedom))
 
     def scale_refutation_probability(self, factor: float, failure_probability: float) -> float:
-        """Probability that the scale test refutes noise of `factor`·σ."""
+        """Probability that the scale test of one side refutes noise of `factor`·σ."""
         freedom = self.calls * self.replicas * self.coordinates
-        low, high = chi2.ppf(failure_probability / 2, freedom), chi2.isf(failure_probability / 2, freedom)
+        tail = failure_probability / (2 * self.sides)
+        low, high = chi2.ppf(tail, freedom), chi2.isf(tail, freedom)
         return float(chi2.cdf(low / factor**2, freedom) + chi2.sf(high / factor**2, freedom))
+
+
+def both_sides(sides: Sequence[NoiseTests]) -> NoiseTests:
+    """Tests of several sides as one, each side tested by itself: Bonferroni over the sides.
+
+    The relative scale is that of the side farthest from 1.
+    """
+    first, number = sides[0], len(sides)
+    return replace(
+        first,
+        p_values={name: min(1.0, number * min(side.p_values[name] for side in sides)) for name in first.p_values},
+        relative_scale=max((side.relative_scale for side in sides), key=lambda scale: abs(scale - 1)),
+        sides=number,
+    )
 
 
 def noise_tests(residuals: Iterable[NDArray[np.float64]]) -> NoiseTests:

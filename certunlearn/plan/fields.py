@@ -34,6 +34,19 @@ def _probability(value: float) -> float:
     return value if 0 < value < 1 else refuse("in (0, 1)")
 
 
+def _failure_probability(value: float) -> float:
+    _probability(value)
+    return value if value >= 1e-12 else refuse("at least 1e-12", "write for example 0.01")
+
+
+def _epsilon(value: float) -> float:
+    return value if value <= 1e6 else refuse("at most 1e6", "an ε as large promises nothing")
+
+
+def _noise_scale(value: float) -> float:
+    return value if value == 0 or 1e-30 <= value <= 1e30 else refuse("in [1e-30, 1e30]", "write for example 1e-3")
+
+
 def _file_name(value: str) -> str:
     parts = PurePosixPath(value), PureWindowsPath(value)
     if not value or any(part.is_absolute() or part.drive or ".." in part.parts for part in parts):
@@ -58,7 +71,7 @@ def _budget(value: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
         refuse('a finite number >= 0 or "prior"')
-    return float(value)
+    return _noise_scale(float(value))
 
 
 def _norm(value: Any) -> Any:
@@ -108,6 +121,9 @@ def _at(key: str | int, value: Any) -> None:
 Many = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
 Distinct = Annotated[tuple[T, ...], BeforeValidator(_tuple), AfterValidator(_distinct)]
 Probability = Annotated[float, AfterValidator(_probability)]
+FailureProbability = Annotated[float, AfterValidator(_failure_probability)]
+Epsilon = Annotated[float, Field(ge=0), AfterValidator(_epsilon)]
+NoiseScale = Annotated[float, Field(ge=0), AfterValidator(_noise_scale)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

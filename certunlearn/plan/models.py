@@ -16,9 +16,12 @@ from .fields import (
     Count,
     DirectionsField,
     Distinct,
+    Epsilon,
+    FailureProbability,
     FileName,
     Many,
     Name,
+    NoiseScale,
     Norm,
     NotNegative,
     Parameters,
@@ -190,7 +193,7 @@ class TaskSpec(_Spec):
 class ClaimSpec(_Spec):
     """The promise under test; what is left out is the method's own declaration."""
 
-    epsilon: NotNegative
+    epsilon: Epsilon
     delta: Probability
     kind: Literal["gaussian", "epsilon-delta"] = "gaussian"
     directions: DirectionsField = Directions.BOTH
@@ -226,7 +229,7 @@ class RowSpec(_Spec):
     parameters: Parameters = Field(default_factory=dict)
     claim: ClaimSpec
     budget: Budget = None
-    noise_scale: NotNegative | None = None
+    noise_scale: NoiseScale | None = None
     calibration: Literal["analytic", "classical"] = "analytic"
     rungs: Annotated[Distinct[RUNGS], Field(min_length=1)] = ("A", "B", "C")
     replicas: Replicas = Replicas()
@@ -265,8 +268,8 @@ class Plan(_Spec):
 
     title: Text
     seed: Seed = 0
-    failure_probability: Probability = 0.01
-    control_failure_probability: Probability = 0.001
+    failure_probability: FailureProbability = 0.01
+    control_failure_probability: FailureProbability = 0.001
     family: Literal["row", "plan"] = "row"
     datasets: Annotated[dict[Name, DatasetSpec], Field(min_length=1)]
     tasks: Annotated[dict[Name, TaskSpec], Field(min_length=1)]

@@ -141,8 +141,9 @@ def test_where_the_budget_is_exceeded_the_retrained_model_is_released() -> None:
     findings = found(budget=1e-4)
     assert findings.refused == 24
     assert findings.arrays["distance_unlearned"][0].max() == 0
-    assert findings.verdict is Verdict.NOT_REFUTED
+    assert findings.verdict is Verdict.NOT_COMPUTABLE and "nothing of the method was tested" in findings.because
     some = found(budget=0.004)
+    assert some.verdict is Verdict.NOT_REFUTED and "retraining took the method's place" in some.because
     exceeding = some.arrays["sensitivity_upper"][0] > 0.004
     assert 0 < some.refused == exceeding.sum() < 24
     assert np.array_equal(some.arrays["distance_unlearned"][0] == 0, exceeding)
@@ -185,7 +186,8 @@ def test_chunks_change_no_number(method: Any) -> None:
 def test_any_rungs(rungs: str) -> None:
     findings = found(rungs=rungs, controls=("no-op", "retrained"))
     assert {line.rung for line in findings.lines} == set(rungs)
-    expected = Verdict.NOT_REFUTED if set(rungs) & set("AC") else Verdict.NOT_COMPUTABLE
+    # what would have refuted doing nothing takes the noise as claimed: without rung B nobody looked at it
+    expected = Verdict.NOT_REFUTED if "B" in rungs and set(rungs) & set("AC") else Verdict.NOT_COMPUTABLE
     assert findings.verdict is expected
     if not set(rungs) & set("BC"):
         assert {control.verdict for control in findings.controls} == {Verdict.NOT_COMPUTABLE}
@@ -275,9 +277,9 @@ def test_no_bound_sees_the_runs_that_chose_its_event() -> None:
     method = Recording(HessianFree())
     found(method, chunk=7)
     # every release has noise of its own; the original and its paired retrained model share their seed, nothing else
-    assert set(method.released.values()) == {1}
-    assert len(method.released) == 3 * (24 + 20) + 100 * 64
-    assert sorted(method.learned.values()) == [1] * (24 + 20 + 1) + [2] * (24 + 20 + 1)
+    # but for the one release that is drawn twice, and the first test run that is trained again, to see them repeat
+    assert sorted(method.released.values()) == [1] * (3 * (24 + 20) + 100 * 64) + [2]
+    assert sorted(method.learned.values()) == [1] * (24 + 20 - 1) + [2] * (24 + 20) + [4]
 
 
 def test_a_row_without_controls() -> None:

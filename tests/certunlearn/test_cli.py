@@ -143,6 +143,8 @@ def test_a_changed_byte_is_refused(audited: Path, tmp_path: Path) -> None:
         ("delta = 1e-5 => delta = 1.5", ["rows[0].claim.delta", "(0, 1)", "1.5"]),
         ("size = 2 => size = 60", ["request", "60"]),
         ('method = "hessian-free" => method = "hessianfree"', ["hessian-free"]),
+        ("epsilon = 1.0 => epsilon = 1e308", ["rows[0].claim.epsilon", "1e6"]),
+        ("budget = 0.02 => noise_scale = 1e-300", ["rows[0].noise_scale", "1e-30"]),
         ("budget = 0.02 => budget = 'prior'", ["rows[0].budget", "number"]),
         ('kind = "sgd", epochs = 3, batch_size = 20, step_size = 1.0 => kind = "minimise"', ["hessian-free", "sgd"]),
     ],
@@ -188,9 +190,20 @@ def test_divergence_names_replica_step_and_cause(folder: Path) -> None:
     assert "replica" in because and "step" in because and "2/smoothness" in because
 
 
-def test_an_unexpected_verdict_exits_1(folder: Path) -> None:
+def test_an_unexpected_verdict_exits_1_and_says_why_even_when_quiet(folder: Path) -> None:
     (folder / "plan.toml").write_text(SMALL + 'expect = "REFUTED"\n')
-    assert run("audit", "plan.toml", "--out", "out", cwd=folder).returncode == 1
+    done = run("audit", "plan.toml", "--out", "out", "--quiet", cwd=folder)
+    assert done.returncode == 1 and "r: NOT_REFUTED, expected REFUTED" in done.stderr
+
+
+def test_an_output_folder_that_cannot_be_is_refused_before_anything_runs(folder: Path) -> None:
+    (folder / "file").write_text("")
+    (folder / "blocked" / "report.pdf").mkdir(parents=True)
+    for out in ("file", "file/below", "blocked"):
+        done = run("audit", "plan.toml", "--out", out, cwd=folder)
+        assert done.returncode == 2 and "--out" in done.stderr and "row 1" not in done.stderr, done.stderr
+    done = run("report", "plan.toml", cwd=folder)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
 def test_ctrl_c_leaves_a_message_and_no_record(folder: Path) -> None:

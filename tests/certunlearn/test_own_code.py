@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from beside import mean_of
 from learning.per_replica import PerReplica
 from unlearning import Declaration, SeedPolicy
 
@@ -44,7 +45,7 @@ class Averages:
     declaration = Declaration(title="Class means", citation="this test", seed_policy=SeedPolicy.PER_SEED)
 
     def learn(self, features, labels, generator):
-        return torch.stack([features[labels == c].mean(0) for c in (0, 1)]).flatten()
+        return torch.stack([mean_of(features[labels == c]) for c in (0, 1)]).flatten()
 
     def unlearn(self, parameters, features, labels, removed, generator):
         return self.learn(features[~removed], labels[~removed], generator)
@@ -58,6 +59,10 @@ class Mine(PerReplica):
     def __init__(self):
         super().__init__(Averages())
 '''
+BESIDE = """
+def mean_of(features):
+    return features.mean(0)
+"""
 PLAN = """
 title = "Own code"
 [datasets.d]
@@ -96,10 +101,12 @@ release_calls = 256
 """
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_own_data_model_and_method_are_audited(tmp_path: Path, jobs: str) -> None:
+@pytest.mark.parametrize(("jobs", "runs"), [("1", 8), ("2", 110)])
+def test_own_data_model_and_method_are_audited(tmp_path: Path, jobs: str, runs: int) -> None:
+    """More runs than one chunk holds: the user's modules have to reach worker processes."""
     (tmp_path / "own.py").write_text(CODE)
-    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "beside.py").write_text(BESIDE)
+    (tmp_path / "plan.toml").write_text(PLAN.replace("test = 8", f"test = {runs}"))
     done = run("audit", "plan.toml", "--out", "out", "--trust", "--jobs", jobs, cwd=tmp_path)
     record = read_record(tmp_path / "out" / "record.json")
     assert done.returncode == 0, done.stderr + str([row.because for row in record.evidence.rows])
@@ -108,8 +115,20 @@ def test_own_data_model_and_method_are_audited(tmp_path: Path, jobs: str) -> Non
     assert record.evidence.tasks[0].dataset.rows == 64
 
 
-def test_a_module_of_the_wrong_shape_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(CODE.replace("nn.Linear(2 * 36, 2)", "nn.Linear(2 * 36, 5)"))
+@pytest.mark.parametrize(
+    ("old", "new", "fragment"),
+    [
+        ("nn.Linear(2 * 36, 2)", "nn.Linear(2 * 36, 5)", "[n, 2]"),
+        ("return Small()", "raise OSError('no disk')", "no disk"),
+        ("torch.tanh(", "nn.functional.dropout(", "dropout"),
+        ("return Small()", "return 3", "int"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_one_line(tmp_path: Path, old: str, new: str, fragment: str) -> None:
+    assert old in CODE
+    (tmp_path / "own.py").write_text(CODE.replace(old, new))
+    (tmp_path / "beside.py").write_text(BESIDE)
     (tmp_path / "plan.toml").write_text(PLAN)
     done = run("audit", "plan.toml", "--out", "out", "--trust", cwd=tmp_path)
-    assert done.returncode == 2 and "tasks.net.function" in done.stderr and "[n, 2]" in done.stderr
+    assert done.returncode == 2 and "tasks.net.function" in done.stderr and fragment in done.stderr, done.stderr
+    assert done.stderr.strip().count("\n") == 0

@@ -18,7 +18,7 @@ from learning.training import sgd_steps, train
 from learning.workers import run_chunks
 from properties.problems import Descent, Problem
 from tests.methods.oracles import descend, gradient, hessian
-from unlearning.errors import Diverged, NotConverged, PlanError, ShapeMismatch
+from unlearning.errors import BrokenMethod, Diverged, NotConverged, PlanError, ShapeMismatch
 from unlearning.streams import Streams
 
 from .test_objectives import Convolution, convolution

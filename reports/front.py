@@ -155,6 +155,11 @@ def caveats(evidence: Evidence) -> list[str]:
         found.append(f"Controls contradicted their predictions ({listing(wrong, 4)}): the audit itself is in doubt.")
     if not evidence.controls:
         found.append("No control was run: nothing shows that this audit would have caught a planted defect.")
+    refused = [called(row) for row in rows if row.certificate is not None and row.certificate.refused_replicas]
+    if refused:
+        found.append(
+            f"Some replicas exceeded their budget and were retrained instead of released: {listing(refused, 4)}."
+        )
     vacuous = [called(row) for row in rows if row.verdict is Verdict.VACUOUS]
     if vacuous:
         found.append(
@@ -175,11 +180,6 @@ def caveats(evidence: Evidence) -> list[str]:
     found.append(
         "Only these data sets, requests and seeds were tried; another request may lie further from retraining."
     )
-    refused = [called(row) for row in rows if row.certificate is not None and row.certificate.refused_replicas]
-    if refused:
-        found.append(
-            f"Some replicas exceeded their budget and were retrained instead of released: {listing(refused, 4)}."
-        )
     silent = [called(row) for row in rows if any(line.deciding and not computed(line) for line in row.lines)]
     if silent:
         found.append(f"Deciding lines could not be computed in {listing(silent, 4)}.")
@@ -187,6 +187,10 @@ def caveats(evidence: Evidence) -> list[str]:
         if task.dataset.remark:
             found.append(f"Data set {task.dataset.name}: {task.dataset.remark.rstrip('.')}.")
     found.append(failure(evidence))
+    found.append(
+        "The method's own learning algorithm makes the reference; one that trains badly whenever records are missing "
+        "would spoil both sides alike."
+    )
     found.append("Backups, caches, logs, derived data and earlier releases are outside of what was examined.")
     return list(dict.fromkeys(found))
 

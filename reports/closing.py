@@ -215,18 +215,13 @@ def reproduce(record: Record) -> Section:
         Details("The plan", (Code(toml(evidence.plan)),)),
     ]
     if evidence.arrays:
-        columns = (
-            Column("Array", "text"),
-            Column("Shape", "word"),
-            Column("Type", "word"),
-            Column("Meaning", "text", 2),
-        )
+        columns = (Column("Array", "text", 2), Column("Shape", "word"), Column("SHA-256, first 16 digits", "word"))
         rows = tuple(
-            (Cell(a.name), Cell(" × ".join(count(s) for s in a.shape)), Cell(a.dtype), Cell(a.meaning))
-            for a in evidence.arrays
+            (Cell(a.name), Cell(" × ".join(count(s) for s in a.shape)), Cell(a.sha256[:16])) for a in evidence.arrays
         )
-        hashes = Facts(tuple((a.name, a.sha256) for a in evidence.arrays))
-        blocks.append(Details("Arrays kept beside the record", (Table("Arrays.", columns, rows), hashes)))
+        table = Table("Arrays in arrays.npz; the record holds the full hashes.", columns, rows)
+        meanings = Facts(tuple(dict.fromkeys((a.name.rpartition("/")[2], a.meaning) for a in evidence.arrays)))
+        blocks.append(Details("Arrays kept beside the record", (meanings, table)))
     text = "Same plan, same seed, same machine: the same evidence, and so the same hash. Times and dates may differ."
     return Section("reproduce", "How to reproduce it?", (Paragraph(text), *blocks))
 

@@ -176,7 +176,7 @@ def value(found: object) -> str:
     return str(found)
 
 
-def called(row: Row, most: int = 40) -> str:
+def called(row: Row, most: int = 60) -> str:
     """The name of a row, cut to what a sentence can hold."""
     return row.name if len(row.name) <= most else row.name[: most - 1] + "…"
 

@@ -21,8 +21,9 @@ from unlearning.gaussian import mu_of_epsilon_delta, noise_scale_upper
 from unlearning.protocols import AnyMethod, ChecksTask, HasPriorSensitivity
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
-from .loader import load_dataset, make_method, registered_methods, resolve_code
+from .loader import load_dataset, make_method, resolve_code
 from .plan import Plan, RowSpec, TaskSpec, check_requests
+from .registry import registered_methods
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _CHUNK_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}

@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,24 +22,15 @@ import cloudpickle
 from unlearning.errors import HiddenPackage, NotTrusted, PlanError
 from unlearning.protocols import AnyMethod, Declaration
 
+from .registry import registered_methods
+
 if TYPE_CHECKING:
     from learning.data import Dataset, RawDataset
 
     from .plan import Plan
 
-GROUP = "certunlearn.methods"
-SHIPPED = {  # as in pyproject.toml: for a checkout that is not installed
-    "retrain": "methods.retrain:Retrain",
-    "newton": "methods.sekhari2021newton:NewtonStep",
-    "hessian-free": "methods.qiao2025hessianfree:HessianFree",
-}
 PACKAGES = ("unlearning", "learning", "methods", "audit", "properties", "reports")
 PARTS = ("learn", "unlearn", "certify", "release")
-
-
-def registered_methods() -> dict[str, str]:
-    """Names and targets of the shipped methods and of those that other installed distributions register."""
-    return SHIPPED | {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:

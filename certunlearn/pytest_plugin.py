@@ -68,7 +68,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from unlearning.errors import CertunlearnError
 
-    from .loader import load_method, make_method, registered_methods
+    from .loader import load_method, make_method
+    from .registry import registered_methods
 
     targets: list[str] = metafunc.config.getoption("--method") or sorted(registered_methods())
     methods: list[AnyMethod] = []

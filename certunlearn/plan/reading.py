@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from unlearning.errors import PlanError
 
-from ..loader import registered_methods
+from ..registry import registered_methods
 from .messages import Location, one_line
 from .models import (
     ClaimSpec,

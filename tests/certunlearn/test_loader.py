@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import certunlearn.loader as loader
+import certunlearn.registry as registry
 from certunlearn.loader import load_dataset, load_method, load_target, make_method, parse_definitions, resolve_code
 from certunlearn.plan import read_plan
 from unlearning.errors import HiddenPackage, NotTrusted, PlanError
@@ -120,14 +121,14 @@ def test_bad_definitions(text):
 
 
 def test_shipped_methods_load_without_trust():
-    for name in loader.SHIPPED:
+    for name in registry.SHIPPED:
         method = load_method(name)
-        assert method.__name__ == loader.SHIPPED[name].partition(":")[2]
+        assert method.__name__ == registry.SHIPPED[name].partition(":")[2]
 
 
 def test_the_fallback_table_is_the_projects():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert loader.SHIPPED == project["entry-points"][loader.GROUP]
+    assert registry.SHIPPED == project["entry-points"][registry.GROUP]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_bad_parameters(folder, name, parameters, fragments):
 
 def test_methods_are_made(folder):
     assert make_method(load_method("mine.py:Mine", folder=folder), {"damping": 2}).damping == 2
-    for name in loader.SHIPPED:
+    for name in registry.SHIPPED:
         assert make_method(load_method(name), {}).declaration.title
 
 

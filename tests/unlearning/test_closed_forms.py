@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
+from statsmodels.stats.proportion import proportion_confint
 
 from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
 from unlearning.gaussian import delta_of_epsilon, epsilon_of_delta, mu_of_epsilon_delta, noise_scale_upper
@@ -217,3 +218,12 @@ def test_binomial_limits_cover_exactly(trials: int, failure_probability: float) 
     # and they are the tightest: at the limit itself the chance of so extreme a count is the failure probability
     for count in counts[1:]:
         assert binom.sf(count - 1, trials, lower[count]) == pytest.approx(failure_probability, rel=1e-6)
+
+
+@pytest.mark.parametrize("trials", [1, 7, 500])
+@pytest.mark.parametrize("failure_probability", [0.3, 1e-3, 1e-9])
+def test_clopper_pearson_agrees_with_statsmodels(trials: int, failure_probability: float) -> None:
+    counts = np.unique(np.linspace(0, trials, 9).round().astype(int))
+    low, high = proportion_confint(counts, trials, alpha=2 * failure_probability, method="beta")
+    assert np.allclose(clopper_pearson_lower(counts, trials, failure_probability), low, atol=1e-12)
+    assert np.allclose(clopper_pearson_upper(counts, trials, failure_probability), high, atol=1e-12)

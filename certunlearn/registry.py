@@ -1,0 +1,15 @@
+"""Methods by their short names: the shipped ones and those that other installed distributions register."""
+
+from importlib.metadata import entry_points
+
+GROUP = "certunlearn.methods"
+SHIPPED = {  # as in pyproject.toml: for a checkout that is not installed
+    "retrain": "methods.retrain:Retrain",
+    "newton": "methods.sekhari2021newton:NewtonStep",
+    "hessian-free": "methods.qiao2025hessianfree:HessianFree",
+}
+
+
+def registered_methods() -> dict[str, str]:
+    """Names and targets of the shipped methods and of those that other installed distributions register."""
+    return SHIPPED | {point.name: point.value for point in entry_points(group=GROUP)}

@@ -166,10 +166,13 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str | None:
-    """Commit of this code, where it runs from a checkout."""
+    """Commit of this code, where it runs from a checkout, or was installed from the one in the current folder."""
     here = Path(__file__).parent.parent
     if not (here / ".git").exists():
-        return None
+        copy = Path.cwd() / "certunlearn" / Path(__file__).name
+        if not (Path.cwd() / ".git").exists() or not copy.is_file() or copy.read_bytes() != Path(__file__).read_bytes():
+            return None
+        here = Path.cwd()
     try:
         done = subprocess.run(
             ["git", "-C", str(here), "rev-parse", "HEAD"],

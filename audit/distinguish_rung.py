@@ -9,7 +9,7 @@ from scipy.stats import chi2, ncx2
 
 from unlearning.claim import Claim, SeedPolicy
 from unlearning.gaussian import mu_of_epsilon_delta
-from unlearning.record import Line
+from unlearning.record import Line, line_without_numbers
 from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
 from unlearning.verdict import Outcome
 
@@ -165,20 +165,13 @@ def runs_needed(noop: Probabilities, design: Design) -> int | None:
 
 
 def _not_computable(key: str, *, deciding: bool) -> Line:
-    return Line(
+    return line_without_numbers(
         rung="C",
         key=key,
         title=_TITLES[key],
         subject="claim",
         seeds="paired",
         deciding=deciding,
-        outcome=Outcome.NOT_COMPUTABLE,
-        finding="Not computable.",
-        failure_probability=0.0,
-        assumes="nothing",
-        kind="confidence",
-        runs_released=0,
-        runs_reference=0,
         reason="the method adds no N(0, σ²I) after training, or σ is 0: its noise cannot be told from its seed",
     )
 

@@ -10,8 +10,17 @@ import torch
 from learning.workers import run_chunks
 from unlearning.claim import Certificate
 from unlearning.errors import BrokenMethod
-from unlearning.record import Accuracy, Control, Distances, Histogram, Line, Timing, TradeOffCurve
-from unlearning.verdict import Outcome, Verdict
+from unlearning.record import (
+    Accuracy,
+    Control,
+    Distances,
+    Histogram,
+    Line,
+    Timing,
+    TradeOffCurve,
+    line_without_numbers,
+)
+from unlearning.verdict import Verdict
 
 from .bounds.noise import NoiseTests
 from .control_rung import judge
@@ -311,20 +320,12 @@ def _lines(
 
 
 def _noise_not_computable(design: Design) -> Line:
-    return Line(
+    return line_without_numbers(
         rung="B",
         key="noise-scale",
         title="Deviation of the noise",
         subject="noise",
         seeds="one model",
-        deciding=True,
-        outcome=Outcome.NOT_COMPUTABLE,
-        finding="Not computable.",
-        failure_probability=0.0,
-        assumes="nothing",
-        kind="confidence",
-        runs_released=0,
-        runs_reference=0,
         reason="the method adds no N(0, σ²I) after training"
         if design.noise_scale > 0
         else "the noise scale is 0: nothing hides the difference",

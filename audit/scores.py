@@ -1,7 +1,7 @@
 """From fleets to scores: directions and events are chosen on selection runs, test runs are reduced to numbers.
 
 The test runs never leave their chunk as weights: only a few numbers per run do, so that memory does not grow with the
-number of replicas.
+number of test replicas; selection runs are kept whole.
 
 Scores of a run with seed k, σ the noise scale, w_k the retrained model of the same seed before noise:
 

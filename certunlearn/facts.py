@@ -1,7 +1,7 @@
 """From what was built and found to the facts of the record."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,9 @@ from unlearning.record import (
     ClaimFacts,
     Constant,
     DatasetFacts,
-    Line,
     Row,
     TaskFacts,
+    line_without_numbers,
 )
 from unlearning.tradeoff import Directions, GaussianTradeOff
 from unlearning.verdict import Outcome, Verdict
@@ -187,20 +187,15 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
 
 def failed_row(built: BuiltRow, reason: str) -> Row:
     """A row whose audit could not be run: ERROR, with the reason."""
-    line = Line(
+    line = line_without_numbers(
         rung="A",
         key="run",
         title="Running the row",
         subject="claim",
         seeds="paired",
-        deciding=True,
         outcome=Outcome.ERROR,
         finding="The row could not be run.",
-        failure_probability=0.0,
-        assumes="nothing",
         kind="exact",
-        runs_released=0,
-        runs_reference=0,
         reason=reason,
     )
     return Row(
@@ -229,7 +224,7 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
         "method": spec.method,
         "title": declared.title,
         "citation": declared.citation,
-        "parameters": plain(spec.parameters),
+        "parameters": spec.model_dump(mode="json")["parameters"],
         "differs": list(declared.differs),
         "claim": claim_facts(claim, built.subject.task.rows),
         "noise_scale": design.noise_scale,
@@ -243,14 +238,3 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
 def short(value: float) -> str:
     """A number as people write it: 1e-5, not 1e-05."""
     return f"{value:g}".replace("e-0", "e-").replace("e+0", "e+")
-
-
-def plain(value: Any) -> Any:
-    """JSON values: tuples become lists, non-finite numbers words."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.row import Findings, audit_row
+from learning.workers import told
 from unlearning.errors import CertunlearnError
 from unlearning.record import (
     ArrayFile,
@@ -112,9 +112,7 @@ def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> Findings | str:
     except CertunlearnError as error:
         return str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a row raises is a finding about the row
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        first = str(error).splitlines()[0] if str(error) else ""
-        return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {first}"
+        return told(error).splitlines()[0]
 
 
 def _array_file(name: str, array: NDArray[np.float64], meaning: str) -> ArrayFile:

@@ -16,14 +16,14 @@ def mean_weights(members: Tensor, dtype: torch.dtype) -> Tensor:
 
 def full_gradient(task: Task, parameters: Tensor, members: Tensor) -> Tensor:
     """Gradient of the mean loss over the members, [K, P], at parameters [K, P]."""
-    return _at_all(task, parameters).gradient(mean_weights(members, parameters.dtype))
+    return at_all(task, parameters).gradient(mean_weights(members, parameters.dtype))
 
 
 def full_hessian(task: Task, parameters: Tensor, members: Tensor) -> Tensor:
     """Hessian of the mean loss over the members, [K, P, P]."""
     replicas, size = parameters.shape
     identity = torch.eye(size, dtype=parameters.dtype, device=parameters.device).expand(replicas, size, size)
-    hessian = _at_all(task, parameters).hvp(mean_weights(members, parameters.dtype), identity)
+    hessian = at_all(task, parameters).hvp(mean_weights(members, parameters.dtype), identity)
     return (hessian + hessian.mT) / 2
 
 
@@ -49,7 +49,7 @@ def minimise(task: Task, members: Tensor, tolerance: float, *, iterations: int =
     parameters = torch.zeros(members.shape[0], task.objective.size, dtype=task.dtype, device=task.device)
     norm = torch.full((members.shape[0],), torch.inf, dtype=task.dtype, device=task.device)
     for _ in range(iterations):
-        point = _at_all(task, parameters)
+        point = at_all(task, parameters)
         gradient = point.gradient(weights)
         norm = gradient.norm(dim=1)
         done = norm <= tolerance
@@ -71,7 +71,7 @@ def _decrease(task: Task, parameters: Tensor, step: Tensor, weights: Tensor, val
     slope = (gradient * step).sum(1)
     for _ in range(40):
         candidate = parameters - size.unsqueeze(1) * step
-        losses = (_at_all(task, candidate).losses() * weights).sum(1)
+        losses = (at_all(task, candidate).losses() * weights).sum(1)
         bad = losses > value - 1e-4 * size * slope + 1e-14 * value.abs()
         if not bool(bad.any()):
             return candidate
@@ -79,7 +79,8 @@ def _decrease(task: Task, parameters: Tensor, step: Tensor, weights: Tensor, val
     return parameters - size.unsqueeze(1) * step
 
 
-def _at_all(task: Task, parameters: Tensor) -> Point:
+def at_all(task: Task, parameters: Tensor) -> Point:
+    """The objective at parameters [K, P] on all n training records."""
     replicas = parameters.shape[0]
     features, labels = task.features(), task.labels()
     return task.objective.at(

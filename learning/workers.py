@@ -30,7 +30,7 @@ def run_chunks(
     results: dict[int, Any] = {}
     if jobs == 1 or len(chunks) == 1:
         for index, chunk in enumerate(chunks):
-            results[index] = _told(_keyed(index, function, chunk)[1])
+            results[index] = _result(_keyed(index, function, chunk)[1])
             done(index)
         return [results[index] for index in range(len(chunks))]
     for attempt in range(_ROUNDS):
@@ -47,7 +47,7 @@ def run_chunks(
         except TerminatedWorkerError:
             if attempt == _ROUNDS - 1:
                 raise
-    return [_told(results[index]) for index in range(len(chunks))]
+    return [_result(results[index]) for index in range(len(chunks))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +66,18 @@ def _keyed(index: int, function: Callable[..., Any], chunk: tuple[Any, ...]) -> 
         plain = type(error).__module__ == CertunlearnError.__module__ and not isinstance(error, ShapeMismatch)
         return index, _Failure(type(error) if plain else BrokenMethod, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001  anyone's method runs here
-        return index, _Failure(BrokenMethod, f"{type(error).__name__} at {_place(error)}: {error}")
+        return index, _Failure(BrokenMethod, told(error))
 
 
-def _place(error: BaseException) -> str:
-    """File and line where it was raised: the last that is in no installed package, if any."""
+def told(error: BaseException) -> str:
+    """An exception in one line: its type, file and line (the last in no installed package, if any), and message."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in Path(frame.filename).parts]
     last = (own or list(frames))[-1]
-    return f"{Path(last.filename).name}:{last.lineno}"
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
 
 
-def _told(result: Any) -> Any:
+def _result(result: Any) -> Any:
     if isinstance(result, _Failure):
         raise result.kind(result.message)
     return result

@@ -35,7 +35,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from learning.minimiser import full_gradient, full_hessian, minimise
+from learning.minimiser import at_all, full_gradient, full_hessian, minimise
 from learning.objectives import Constants
 from learning.release import gaussian_release
 from learning.task import Learned, Minimise, Task, check_request
@@ -115,7 +115,7 @@ class NewtonStep:
         if not bool(request.any()):
             return state
         task, kept = state.task, state.members & ~request
-        total = _weighted_gradient(task, state.parameters, request.to(task.dtype))  # a sum, not a mean
+        total = at_all(task, state.parameters).gradient(request.to(task.dtype))  # a sum, not a mean
         hessian = full_hessian(task, state.parameters, kept)
         step = torch.cholesky_solve(total.unsqueeze(-1), torch.linalg.cholesky(hessian)).squeeze(-1)
         # replicas with an empty request stay where they are: total = 0 there
@@ -214,15 +214,6 @@ def _published(constants: Constants, tolerance: float, rows: int, removed: int) 
     moved = removed * gradient / rows
     newton = lipschitz / strong**3 * max(2 * moved**2, (moved + tolerance) ** 2 / 2)
     return newton + tolerance / strong * (rows / (rows - removed) + 1)
-
-
-def _weighted_gradient(task: Task, parameters: Tensor, weights: Tensor) -> Tensor:
-    replicas = parameters.shape[0]
-    features, labels = task.features(), task.labels()
-    point = task.objective.at(
-        parameters, features.expand(replicas, *features.shape), labels.expand(replicas, *labels.shape)
-    )
-    return point.gradient(weights)
 
 
 def _tolerance(task: Task) -> float:

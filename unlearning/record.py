@@ -127,6 +127,38 @@ class Line(_Value):
     derivation: dict[str, float] = Field(default_factory=dict, description="numbers that re-derive the bound")
 
 
+def line_without_numbers(
+    *,
+    rung: str,
+    key: str,
+    title: str,
+    subject: str,
+    seeds: str,
+    reason: str,
+    outcome: Outcome = Outcome.NOT_COMPUTABLE,
+    finding: str = "Not computable.",
+    kind: str = "confidence",
+    deciding: bool = True,
+) -> Line:
+    """A line of evidence for which nothing could be computed, and why."""
+    return Line(
+        rung=rung,
+        key=key,
+        title=title,
+        subject=subject,
+        seeds=seeds,
+        deciding=deciding,
+        outcome=outcome,
+        finding=finding,
+        failure_probability=0.0,
+        assumes="nothing",
+        kind=kind,
+        runs_released=0,
+        runs_reference=0,
+        reason=reason,
+    )
+
+
 class Distances(_Value):
     """Rung A: noise-free distances to the claim's reference, one per replica, as quantiles 0, .05, .5, .95, 1."""
 

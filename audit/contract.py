@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unlearning.claim import Certificate
 from unlearning.errors import BrokenMethod
-from unlearning.protocols import State
+from unlearning.protocols import Diagnostic, State
 
 
 def check_state(state: object, replicas: int, size: int | None, *, verb: str) -> None:
@@ -59,3 +59,18 @@ def check_certificate(certificate: object, replicas: int) -> None:
             f"certify must give one sensitivity_upper per replica, {replicas} here, got "
             f"{len(certificate.sensitivity_upper)}."
         )
+
+
+def check_diagnostics(diagnostics: object, replicas: int) -> None:
+    """Refuse what is no tuple of diagnostics with one value per replica.
+
+    Raises:
+        BrokenMethod: it is none.
+    """
+    if not isinstance(diagnostics, tuple) or not all(isinstance(one, Diagnostic) for one in diagnostics):
+        raise BrokenMethod(f"diagnostics must return a tuple of Diagnostic, got {type(diagnostics).__name__}.")
+    for one in diagnostics:
+        if len(one.values) != replicas:
+            raise BrokenMethod(
+                f"diagnostics must give one value per replica, {replicas} here, got {len(one.values)} of {one.name!r}."
+            )

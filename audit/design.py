@@ -49,6 +49,11 @@ class Design:
     control_failure_probability: float
     controls: tuple[str, ...] = field(default=())
 
+    @property
+    def compares(self) -> bool:
+        """Whether released models of both sides are compared: only then are there selection runs and other seeds."""
+        return "C" in self.rungs
+
     def line_failure_probability(self, key: str) -> float:
         """Failure probability that a line of the row may spend."""
         return self.failure_probability * SHARES[key]

@@ -75,11 +75,21 @@ def histograms(scores: Scores) -> list[Histogram]:
     ]
 
 
-def arrays(measured: Measured, honest: Scores, noop: Scores) -> dict[str, tuple[Array, str]]:
-    """The arrays from which every line can be computed again, with their meaning."""
+def arrays(measured: Measured, honest: Scores | None, noop: Scores | None) -> dict[str, tuple[Array, str]]:
+    """The arrays from which every line can be computed again, with their meaning; no scores without rung C."""
     found = {
         "distance_unlearned": (measured.unlearned, "‖unlearned − reference‖ per test run, before noise"),
         "distance_original": (measured.original, "‖original − reference‖ per test run, before noise"),
+    }
+    if honest is not None and noop is not None:
+        found |= _score_arrays(honest, noop)
+    if measured.sensitivity_upper is not None:
+        found["sensitivity_upper"] = (measured.sensitivity_upper, "certified Δ per test run")
+    return found
+
+
+def _score_arrays(honest: Scores, noop: Scores) -> dict[str, tuple[Array, str]]:
+    return {
         "projection_released": (honest.projection_released, "paired projection score of the unlearned runs"),
         "projection_reference": (honest.projection_reference, "paired projection score of the retrained runs"),
         "radius_released": (honest.radius_released, "paired radius score of the unlearned runs"),
@@ -89,6 +99,3 @@ def arrays(measured: Measured, honest: Scores, noop: Scores) -> dict[str, tuple[
         "noop_projection_released": (noop.projection_released, "paired projection score of doing nothing"),
         "noop_projection_reference": (noop.projection_reference, "paired projection score of the retrained runs"),
     }
-    if measured.sensitivity_upper is not None:
-        found["sensitivity_upper"] = (measured.sensitivity_upper, "certified Δ per test run")
-    return found

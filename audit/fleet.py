@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from learning.task import Task
 from unlearning.claim import Certificate, Reference, SeedPolicy
 from unlearning.errors import BudgetExceeded
-from unlearning.protocols import AnyMethod, State
+from unlearning.protocols import AnyMethod, Diagnostic, HasDiagnostics, State
 from unlearning.streams import Streams
 
-from .contract import check_certificate, check_state
+from .contract import check_certificate, check_diagnostics, check_state
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a row audits: the method on the task, and the records it forgets."""
+    """What a row audits: the method on the task, and the records it forgets, at once or in several requests."""
 
     name: str
     method: AnyMethod
@@ -34,6 +34,7 @@ class Subject:
     request_ids: tuple[int, ...]
     reference: Reference
     seed: int
+    parts: int = 1
 
     def streams(self, phase: str, replicas: tuple[int, ...]) -> Streams:
         """Training streams of a phase ("selection", "test"): shared by all rows of the task."""
@@ -56,6 +57,13 @@ class Subject:
         mask[list(self.request_ids)] = True
         return mask.expand(replicas, -1)
 
+    def requests(self, replicas: int) -> list[torch.Tensor]:
+        """The request in `parts` successive ones, in the order of the ids, as masks [K, n]."""
+        if self.parts == 1:
+            return [self.request(replicas)]
+        shares = np.array_split(np.asarray(self.request_ids), self.parts)
+        return [replace(self, request_ids=tuple(share.tolist()), parts=1).request(replicas) for share in shares]
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -70,6 +78,7 @@ class Fleet:
         refused: replicas whose Δ exceeds the budget.
         certificate: what the method's theorem says of these replicas.
         seconds: time of learning, unlearning (with its certificate) and retraining.
+        diagnostics: what the method reports of its own run.
     """
 
     original: State
@@ -80,6 +89,7 @@ class Fleet:
     refused: NDArray[np.bool_]
     certificate: Certificate | None
     seconds: dict[str, float]
+    diagnostics: tuple[Diagnostic, ...] = ()
 
     def state(self, source: str) -> State:
         """A state by its name."""
@@ -87,22 +97,32 @@ class Fleet:
         return found
 
 
-def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tuple[int, ...]) -> Fleet:
-    """Train, unlearn and retrain the replicas of these numbers; one replica where nothing in training is random."""
+def train_fleet(
+    subject: Subject, budget: float | None, phase: str, replicas: tuple[int, ...], *, independent: bool = True
+) -> Fleet:
+    """Train, unlearn and retrain the replicas of these numbers; one replica where nothing in training is random.
+
+    Without `independent` the reference with other seeds is not trained: the paired one stands in its place.
+    """
     task, method = subject.task, subject.method
     numbers = (0,) if subject.one_model else replicas
     count = len(numbers)
     streams = subject.streams(phase, numbers)
-    members, request = task.everyone(count), subject.request(count)
+    members = task.everyone(count)
     started = time.perf_counter()
     original = method.learn(task, members, streams=streams)
     check_state(original, count, None, verb="learn")
     size = int(original.parameters.shape[1])
     learned_at = time.perf_counter()
-    unlearned = method.unlearn(original, request, streams=streams.child("unlearning"))
-    check_state(unlearned, count, size, verb="unlearn")
+    unlearned = original
+    for number, request in enumerate(subject.requests(count)):
+        own = streams.child("unlearning") if number == 0 else streams.child("unlearning", number)
+        unlearned = method.unlearn(unlearned, request, streams=own)
+        check_state(unlearned, count, size, verb="unlearn")
     certificate = method.certify(unlearned, request)
     check_certificate(certificate, count)
+    diagnostics = method.diagnostics(unlearned) if isinstance(method, HasDiagnostics) else ()
+    check_diagnostics(diagnostics, count)
     unlearned_at = time.perf_counter()
     retrained = reference_fleet(subject, streams)
     seconds = {
@@ -110,14 +130,16 @@ def train_fleet(subject: Subject, budget: float | None, phase: str, replicas: tu
         "unlearn": unlearned_at - learned_at,
         "retrain": time.perf_counter() - unlearned_at,
     }
-    independent = retrained if subject.one_model else reference_fleet(subject, streams.child("independent"))
+    other = retrained
+    if independent and not subject.one_model:
+        other = reference_fleet(subject, streams.child("independent"))
     bound = None if certificate is None else np.asarray(certificate.sensitivity_upper, dtype=np.float64)
     refused = np.zeros(count, dtype=bool)
     if bound is not None and budget is not None:
         refused = bound > budget
         if refused.any():
             unlearned = _replace_refused(unlearned, retrained, refused, float(bound.max()), budget)
-    return Fleet(original, unlearned, retrained, independent, bound, refused, certificate, seconds)
+    return Fleet(original, unlearned, retrained, other, bound, refused, certificate, seconds, diagnostics)
 
 
 def reference_fleet(subject: Subject, streams: Streams) -> State:

@@ -10,6 +10,7 @@ import torch
 from learning.workers import run_chunks
 from unlearning.claim import Certificate
 from unlearning.errors import BrokenMethod
+from unlearning.protocols import Diagnostic
 from unlearning.record import (
     Accuracy,
     Control,
@@ -54,6 +55,7 @@ class Findings:
     shares: dict[str, float]
     certificate: Certificate | None
     refused: int
+    diagnostics: tuple[Diagnostic, ...]
     arrays: dict[str, tuple[Array, str]]
     timings: list[Timing]
 
@@ -70,6 +72,8 @@ class _Tested:
     norm: float
     certificate: Certificate | None
     seconds: dict[str, float]
+    diagnostics: tuple[Diagnostic, ...]
+    right: dict[str, Array]
 
 
 def audit_row(
@@ -90,7 +94,7 @@ def audit_row(
         progress: told after every chunk.
     """
     planted = [defect(name) for name in design.controls]
-    everyone = [HONEST, defect("no-op"), *(p for p in planted if p.name != "no-op")]
+    everyone = [HONEST, defect("no-op"), *(p for p in planted if p.name != "no-op")] if design.compares else [HONEST]
 
     def run(phase: str, function: Callable[..., _Result], tasks: list[tuple[Any, ...]]) -> list[_Result]:
         finished = iter(range(1, len(tasks) + 1))
@@ -100,16 +104,18 @@ def audit_row(
     world = None
     if subject.one_model:
         world = run("training", train_fleet, [(subject, design.sensitivity_budget, "test", (0,))])[0]
-    selection = run(
-        "choosing on selection runs",
-        _select_chunk,
-        [(subject, design, world, everyone, ids) for ids in _chunks(design.selection, chunk)],
-    )
-    releases = ChunkReleases.concatenate([part for part, _ in selection])
-    right = accuracies([part for _, part in selection if part])
-    choices = {d.name: choose(releases.of(d), design.noise_scale, design) for d in everyone}
-    coordinates = releases.shared["original"].shape[1]
-    del releases, selection
+    choices: dict[str, Choice] = {}
+    right: list[Accuracy] = []
+    if design.compares:
+        selection = run(
+            "choosing on selection runs",
+            _select_chunk,
+            [(subject, design, world, everyone, ids) for ids in _chunks(design.selection, chunk)],
+        )
+        releases = ChunkReleases.concatenate([part for part, _ in selection])
+        right = accuracies([part for _, part in selection if part])
+        choices = {d.name: choose(releases.of(d), design.noise_scale, design) for d in everyone}
+        del releases, selection
 
     tested = run(
         "testing",
@@ -120,7 +126,8 @@ def audit_row(
     noisy = [HONEST, *planted] if measure else []
     noise, again = run("testing the noise", _conform, [(subject, design, world, noisy)])[0]
     _check_repeats(again, tested[0], float(torch.finfo(subject.task.dtype).eps))
-    return _assemble(subject, design, planted, everyone, choices, tested, noise, right, coordinates)
+    right = right or accuracies([t.right for t in tested if t.right])
+    return _assemble(subject, design, planted, everyone, choices, tested, noise, right)
 
 
 def _chunks(runs: int, size: int) -> Iterator[tuple[int, ...]]:
@@ -132,7 +139,7 @@ def _fleet(subject: Subject, design: Design, world: Fleet | None, phase: str, id
     """The chunk's own models, or the one model of each world as often as the chunk releases it."""
     if world is not None:
         return repeat(world, len(ids))
-    return train_fleet(subject, design.sensitivity_budget, phase, ids)
+    return train_fleet(subject, design.sensitivity_budget, phase, ids, independent=design.compares)
 
 
 def _select_chunk(
@@ -155,8 +162,9 @@ def _test_chunk(
     fleet = _fleet(subject, design, world, "test", ids)
     releases = release_chunk(subject, fleet, everyone, design.noise_scale, "test", ids)
     retrained = releases.shared["retrained"]
+    counted = 0 if choices else ACCURACY_REPLICAS - ids[0]  # where nothing is chosen there are no selection runs
     return _Tested(
-        {d.name: score_chunk(releases.of(d), choices[d.name], design.noise_scale) for d in everyone},
+        {d.name: score_chunk(releases.of(d), choices[d.name], design.noise_scale) for d in everyone if choices},
         np.linalg.norm(releases.shared["unlearned"] - retrained, axis=1),
         np.linalg.norm(releases.shared["original"] - retrained, axis=1),
         fleet.sensitivity_upper,
@@ -164,6 +172,8 @@ def _test_chunk(
         float(np.linalg.norm(retrained, axis=1).max()),
         fleet.certificate,
         fleet.seconds,
+        fleet.diagnostics,
+        right_answers(subject, releases, counted) if counted > 0 else {},
     )
 
 
@@ -225,10 +235,10 @@ def _assemble(
     tested: list[_Tested],
     noise: dict[str, NoiseTests],
     right: list[Accuracy],
-    coordinates: int,
 ) -> Findings:
     gaussian = subject.method.declaration.gaussian_noise
-    scores = {d.name: Scores.concatenate([t.scores[d.name] for t in tested]) for d in everyone}
+    coordinates = subject.task.objective.size
+    scores = {d.name: Scores.concatenate([t.scores[d.name] for t in tested]) for d in everyone if choices}
     bounds = [t.sensitivity_upper for t in tested]
     certificate = tested[0].certificate
     measured = Measured(
@@ -248,7 +258,7 @@ def _assemble(
             for d in everyone
             if not d.frozen
         }
-        if gaussian and design.noise_scale > 0
+        if gaussian and design.noise_scale > 0 and choices
         else {}
     )
     lines = _lines(design, HONEST, scores, choices, noise, known, None)
@@ -278,15 +288,26 @@ def _assemble(
         controls=controls,
         distances=found,
         accuracies=right,
-        curves=curves(scores),
-        histograms=histograms(scores[HONEST.name]),
+        curves=curves(scores) if scores else [],
+        histograms=histograms(scores[HONEST.name]) if scores else [],
         verdict=verdict,
         because=because,
         shares={key: design.line_failure_probability(key) for key in SHARES if _runs(key, design)},
         certificate=certificate,
         refused=refused,
-        arrays=arrays(measured, scores[HONEST.name], scores["no-op"]),
+        diagnostics=_diagnostics([t.diagnostics for t in tested]),
+        arrays=arrays(measured, scores.get(HONEST.name), scores.get("no-op")),
         timings=_timings(subject, design, tested),
+    )
+
+
+def _diagnostics(parts: list[tuple[Diagnostic, ...]]) -> tuple[Diagnostic, ...]:
+    """The method's own quantities over all chunks; one that is missing in a chunk is left out."""
+    return tuple(
+        replace(first, values=tuple(value for one in same for value in one.values))
+        for first in parts[0]
+        for same in [[one for part in parts for one in part if one.name == first.name]]
+        if len(same) == len(parts)
     )
 
 

@@ -14,11 +14,11 @@ from audit.fleet import Subject
 from learning.data import Dataset
 from learning.networks import Network, mlp
 from learning.objectives import BinaryLogistic, Objective, Softmax
-from learning.task import SGD, Minimise, Task
+from learning.task import SGD, Adam, Descent, Minimise, Task
 from unlearning.claim import Claim, SeedPolicy
 from unlearning.errors import PlanError
 from unlearning.gaussian import mu_of_epsilon_delta, noise_scale_upper
-from unlearning.protocols import AnyMethod, ChecksTask, HasPriorSensitivity
+from unlearning.protocols import AnyMethod, ChecksTask, HasFailureProbability, HasPriorSensitivity
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
 from .loader import load_dataset, make_method, resolve_code
@@ -84,7 +84,7 @@ def build(
         )
         for name, spec in plan.tasks.items()
     }
-    controls = sum(len(row.controls) * lines_of_controls(frozenset(row.rungs)) for row in plan.rows)
+    controls = sum(len(_controls(row)) * lines_of_controls(frozenset(row.rungs)) for row in plan.rows)
     rows = []
     for position, spec in enumerate(plan.rows):
         method_class = code.get(spec.method)
@@ -144,11 +144,12 @@ def _try_module(name: str, network: Network, dataset: Dataset) -> None:
         ) from error
 
 
-def _recipe(spec: TaskSpec) -> SGD | Minimise:
+def _recipe(spec: TaskSpec) -> Descent | Minimise:
     recipe = spec.recipe
     if recipe.kind == "minimise":
         return Minimise(recipe.tolerance)
-    return SGD(recipe.epochs, recipe.batch_size, recipe.step_size, recipe.decay, recipe.momentum, recipe.divisor)
+    fields = recipe.model_dump(exclude={"kind"})
+    return SGD(**fields) if recipe.kind == "sgd" else Adam(**fields)
 
 
 def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int], controls: int) -> BuiltRow:
@@ -161,6 +162,7 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
         except PlanError as error:
             raise PlanError(f"{where}.task must suit {spec.method}, got {spec.task}: {error}") from error
     budget, calibration = _budget(spec, method, task, len(ids), where)
+    fails = _failure_probability(spec, method, where)
     by_hand = spec.noise_scale is not None
     if spec.noise_scale is not None:
         noise_scale = spec.noise_scale
@@ -168,7 +170,7 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
         noise_scale = 0.0
     else:
         noise_scale = noise_scale_upper(
-            budget or math.nan, spec.claim.epsilon, spec.claim.delta, calibration=spec.calibration
+            budget or math.nan, spec.claim.epsilon, spec.claim.delta - fails, calibration=spec.calibration
         )
     if noise_scale == 0:
         raise PlanError(
@@ -205,10 +207,36 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
         release_calls=spec.release_calls,
         failure_probability=share,
         control_failure_probability=plan.control_failure_probability / max(1, controls),
-        controls=spec.controls,
+        controls=_controls(spec),
     )
-    subject = Subject(spec.name, method, task, tuple(ids), reference, plan.seed)
+    parts = plan.tasks[spec.task].request.parts
+    subject = Subject(spec.name, method, task, tuple(ids), reference, plan.seed, parts)
     return BuiltRow(spec, subject, design, calibration, replicas_per_chunk(task))
+
+
+def _controls(spec: RowSpec) -> tuple[str, ...]:
+    """Defects that some line of the row can see: rung A knows the weights and needs no control."""
+    if "C" in spec.rungs:
+        return spec.controls
+    return tuple(c for c in spec.controls if "B" in spec.rungs and c != "no-op")
+
+
+def _failure_probability(spec: RowSpec, method: AnyMethod, where: str) -> float:
+    """ρ with which the method's bound may fail: paid from the claim's δ, and no part of a Gaussian trade-off."""
+    fails = method.failure_probability if isinstance(method, HasFailureProbability) else 0.0
+    if fails == 0:
+        return 0.0
+    if spec.claim.kind == "gaussian":
+        raise PlanError(
+            f'{where}.claim.kind must be "epsilon-delta" for a method whose bound fails with probability {fails:g}, '
+            'got "gaussian".'
+        )
+    if fails >= spec.claim.delta:
+        raise PlanError(
+            f"{where}.claim.delta must be > {fails:g}, the probability that the method's bound fails, got "
+            f"{spec.claim.delta:g}. Lower parameters.failure_probability."
+        )
+    return float(fails)
 
 
 def _budget(spec: RowSpec, method: AnyMethod, task: Task, size: int, where: str) -> tuple[float | None, str]:
@@ -231,6 +259,6 @@ def replicas_per_chunk(task: Task) -> int:
     """Replicas trained at once within the memory budget; a function of the task alone."""
     kind = task.device.type
     width = int(task.dataset.features.shape[1])
-    batch = task.recipe.batch_size if isinstance(task.recipe, SGD) else task.rows
+    batch = task.recipe.batch_size if isinstance(task.recipe, Descent) else task.rows
     each = 8 * (12 * task.objective.size + 6 * batch * width + 4 * task.rows)
     return max(1, min(_CHUNK_REPLICAS.get(kind, 100), _CHUNK_BYTES.get(kind, 2**28) // each))

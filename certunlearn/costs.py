@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from learning.networks import Network
-from learning.task import SGD
+from learning.task import Descent
 
 from .building import Built, BuiltRow
 
@@ -40,21 +40,23 @@ def estimate(built: Built) -> list[RowCost]:
 
 def _row(row: BuiltRow) -> RowCost:
     task, design = row.subject.task, row.design
-    runs = design.test + design.selection
-    chunks = -(-design.test // row.chunk) + -(-design.selection // row.chunk)
+    selection = design.selection if design.compares else 0
+    runs = design.test + selection
+    chunks = -(-design.test // row.chunk) + -(-selection // row.chunk)
     size = task.objective.size
     width = int(task.dataset.features.shape[1])
     factor = _UNLEARNING.get(row.spec.method, 2.0)
-    if isinstance(task.recipe, SGD):
+    if isinstance(task.recipe, Descent):
         steps = task.recipe.epochs * -(-task.rows // task.recipe.batch_size)
         work = 3 * steps * task.recipe.batch_size * size * (_NETWORK if isinstance(task.objective, Network) else 1)
-        models, trainings = 4 * runs, runs * (3 + factor)
-        seconds = trainings * work / _RATE + (chunks + 1) * (3 + factor) * steps * _STEP_OVERHEAD
+        trained = 3 if design.compares else 2  # original, reference, and a reference with other seeds
+        models, trainings = (trained + 1) * runs, runs * (trained + factor)
+        seconds = trainings * work / _RATE + (chunks + 1) * (trained + factor) * steps * _STEP_OVERHEAD
     else:
         work = 12 * task.rows * size * size  # a dozen Hessians
         models, trainings = 3 * chunks, 3 * chunks
         seconds = trainings * work / _RATE
     seconds += (1 + len(design.controls)) * (runs * 3 + design.release_calls) * size / 5e7
     working = row.chunk * 8 * (12 * size + 6 * getattr(task.recipe, "batch_size", task.rows) * width)
-    selection = design.selection * size * 8 * (10 + len(design.controls))
-    return RowCost(row.spec.name, models, seconds, _BASE_BYTES + working + selection)
+    kept = selection * size * 8 * (10 + len(design.controls))
+    return RowCost(row.spec.name, models, seconds, _BASE_BYTES + working + kept)

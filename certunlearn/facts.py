@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from audit.row import Findings
 from learning.task import Task
 from unlearning.claim import Assumption, Certificate, Claim, Reference, SeedPolicy, Status
+from unlearning.gaussian import epsilon_of_delta, noise_scale_upper
+from unlearning.protocols import Diagnostic
 from unlearning.record import (
     CertificateFacts,
     ClaimFacts,
     Constant,
     DatasetFacts,
+    Quantity,
     Row,
     TaskFacts,
     line_without_numbers,
@@ -63,11 +66,16 @@ def task_facts(task: Task, spec: TaskSpec, ids: list[int]) -> TaskFacts:
         parameters=task.objective.size,
         recipe=str(task.recipe),
         regularisation=task.objective.regularisation,
-        request=f"{len(ids)} of {task.rows} training records, {kinds[spec.request.kind]}",
+        request=f"{len(ids)} of {task.rows} training records, {kinds[spec.request.kind]}"
+        + _in_parts(spec.request.parts),
         request_size=len(ids),
         request_ids=ids,
         constants=_constants(task),
     )
+
+
+def _in_parts(parts: int) -> str:
+    return f", deleted in {parts} successive requests" if parts > 1 else ""
 
 
 def _constants(task: Task) -> list[Constant]:
@@ -154,7 +162,25 @@ def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findi
         assumptions=[Constant(statement=a.statement, value=a.value, status=a.status, how=a.how) for a in assumptions],
         status=max((a.status for a in assumptions), key=order.index),
         refused_replicas=findings.refused,
+        **_noise_for(certificate, built),
     )
+
+
+def _noise_for(certificate: Certificate, built: BuiltRow) -> dict[str, float | None]:
+    """σ that the claim needs at the largest Δ, and ε that Δ and the σ used give; ρ is paid from δ."""
+    claim, largest = built.design.claim, certificate.largest
+    delta = claim.delta - certificate.failure_probability
+    if not math.isfinite(largest) or delta <= 0:
+        return {}
+    required = None
+    if claim.epsilon > 0:
+        required = 0.0
+        if largest > 0:
+            required = noise_scale_upper(largest, claim.epsilon, delta, calibration=built.spec.calibration)
+    noise_scale = built.design.noise_scale
+    implied = epsilon_of_delta(largest / noise_scale, delta) if noise_scale > 0 else None
+    finite = implied if implied is not None and math.isfinite(implied) else None
+    return {"noise_scale_required": required, "epsilon_implied": finite}
 
 
 def _finite(values: NDArray[np.float64] | None, reduce: Callable[[NDArray[np.float64]], Any]) -> float | None:
@@ -177,11 +203,23 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
         accuracies=findings.accuracies,
         curves=findings.curves,
         histograms=findings.histograms,
+        quantities=[_quantity(one) for one in findings.diagnostics],
         shares=findings.shares,
         stores=declared.stores,
         verdict=findings.verdict,
         because=findings.because,
         as_expected=findings.verdict is built.spec.expect,
+    )
+
+
+def _quantity(one: Diagnostic) -> Quantity:
+    values = np.asarray(one.values, dtype=np.float64)
+    return Quantity(
+        name=one.name,
+        meaning=one.meaning,
+        least=_finite(values, np.min),
+        median=_finite(values, np.median),
+        largest=_finite(values, np.max),
     )
 
 

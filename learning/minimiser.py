@@ -5,26 +5,19 @@ from torch import Tensor
 
 from unlearning.errors import NotConverged, PlanError
 
+from .full import FullObjective, mean_weights
 from .objectives import Point
 from .task import Task
 
 
-def mean_weights(members: Tensor, dtype: torch.dtype) -> Tensor:
-    """Weights [K, n] of the mean over the members."""
-    return members.to(dtype) / members.sum(1, keepdim=True)
-
-
 def full_gradient(task: Task, parameters: Tensor, members: Tensor) -> Tensor:
     """Gradient of the mean loss over the members, [K, P], at parameters [K, P]."""
-    return at_all(task, parameters).gradient(mean_weights(members, parameters.dtype))
+    return FullObjective(task, parameters, members).gradient()
 
 
 def full_hessian(task: Task, parameters: Tensor, members: Tensor) -> Tensor:
     """Hessian of the mean loss over the members, [K, P, P]."""
-    replicas, size = parameters.shape
-    identity = torch.eye(size, dtype=parameters.dtype, device=parameters.device).expand(replicas, size, size)
-    hessian = at_all(task, parameters).hvp(mean_weights(members, parameters.dtype), identity)
-    return (hessian + hessian.mT) / 2
+    return FullObjective(task, parameters, members).hessian()
 
 
 def minimise(task: Task, members: Tensor, tolerance: float, *, iterations: int = 100) -> Tensor:

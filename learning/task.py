@@ -27,6 +27,8 @@ class SGD:
         momentum: heavy-ball factor, no dampening, no Nesterov.
         divisor: "fixed" keeps |B_t| when records are removed, "remaining" averages over the records that are left and
             skips a step whose batch is empty (with momentum the velocity still moves).
+        radius: R_w of the ball ‖w‖ ≤ R_w; after every step (and at the start) the parameters are projected onto it, the
+            identity inside. None: no projection.
     """
 
     epochs: int
@@ -35,6 +37,7 @@ class SGD:
     decay: float = 1.0
     momentum: float = 0.0
     divisor: str = "remaining"
+    radius: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -42,25 +45,83 @@ class SGD:
         Raises:
             PlanError: a field is out of range.
         """
-        if self.epochs < 1 or self.batch_size < 1:
-            raise PlanError(f"epochs and batch_size must be >= 1, got {self.epochs} and {self.batch_size}.")
-        if not self.step_size > 0:
-            raise PlanError(f"step_size must be > 0, got {self.step_size}.")
-        if not 0 < self.decay <= 1:
-            raise PlanError(f"decay must be in (0, 1], got {self.decay}.")
+        _check_descent(self)
         if not 0 <= self.momentum < 1:
             raise PlanError(f"momentum must be in [0, 1), got {self.momentum}.")
-        if self.divisor not in ("fixed", "remaining"):
-            raise PlanError(f'divisor must be "fixed" or "remaining", got {self.divisor!r}.')
 
     def __str__(self) -> str:
         """The recipe in words."""
         extra = f", decay {self.decay:g} a step" if self.decay < 1 else ""
         extra += f", momentum {self.momentum:g}" if self.momentum else ""
-        return (
-            f"gradient descent, {self.epochs} epochs, batches of {self.batch_size}, step size {self.step_size:g}"
-            f"{extra}, {self.divisor} divisor"
-        )
+        return f"gradient descent, {_descent_in_words(self, extra)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Adam:
+    """Adam (Kingma & Ba, ICLR 2015) on recorded batches, with bias correction; the regulariser is part of the loss.
+
+    Attributes:
+        epochs: passes over the record ids, each in an order of its own.
+        batch_size: record ids per step.
+        step_size: η_0; η_t = step_size · decay^t.
+        decay: factor per step.
+        first, second: β₁ and β₂, the memories of the gradient and of its square.
+        stability: added to the root of the second moment.
+        divisor: as in `SGD`; with "remaining" a step whose batch is empty still moves by the memory.
+        radius: as in `SGD`.
+    """
+
+    epochs: int
+    batch_size: int
+    step_size: float
+    decay: float = 1.0
+    first: float = 0.9
+    second: float = 0.999
+    stability: float = 1e-8
+    divisor: str = "remaining"
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields.
+
+        Raises:
+            PlanError: a field is out of range.
+        """
+        _check_descent(self)
+        for name in ("first", "second"):
+            if not 0 <= getattr(self, name) < 1:
+                raise PlanError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        if not self.stability > 0:
+            raise PlanError(f"stability must be > 0, got {self.stability}.")
+
+    def __str__(self) -> str:
+        """The recipe in words."""
+        extra = f", decay {self.decay:g} a step" if self.decay < 1 else ""
+        return f"Adam ({self.first:g}, {self.second:g}), {_descent_in_words(self, extra)}"
+
+
+Descent = SGD | Adam
+
+
+def _check_descent(recipe: Descent) -> None:
+    if recipe.epochs < 1 or recipe.batch_size < 1:
+        raise PlanError(f"epochs and batch_size must be >= 1, got {recipe.epochs} and {recipe.batch_size}.")
+    if not recipe.step_size > 0:
+        raise PlanError(f"step_size must be > 0, got {recipe.step_size}.")
+    if not 0 < recipe.decay <= 1:
+        raise PlanError(f"decay must be in (0, 1], got {recipe.decay}.")
+    if recipe.divisor not in ("fixed", "remaining"):
+        raise PlanError(f'divisor must be "fixed" or "remaining", got {recipe.divisor!r}.')
+    if recipe.radius is not None and not recipe.radius > 0:
+        raise PlanError(f"radius must be > 0 or left out, got {recipe.radius}.")
+
+
+def _descent_in_words(recipe: Descent, extra: str) -> str:
+    ball = "" if recipe.radius is None else f", projected onto the ball of radius {recipe.radius:g}"
+    return (
+        f"{recipe.epochs} epochs, batches of {recipe.batch_size}, step size {recipe.step_size:g}"
+        f"{extra}, {recipe.divisor} divisor{ball}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +160,7 @@ class Task:
     name: str
     dataset: "Dataset"
     objective: Objective
-    recipe: SGD | Minimise
+    recipe: SGD | Adam | Minimise
     device: torch.device
     dtype: torch.dtype = torch.float64
 

@@ -6,7 +6,7 @@ depend on which others share its chunk.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from unlearning.streams import Streams
 
 from .minimiser import minimise
 from .objectives import Point
-from .task import SGD, Learned, Task
+from .task import SGD, Descent, Learned, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Step:
 
 
 def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step]:
-    """Steps of gradient descent on the records of `members`, bool [K, n].
+    """Steps of gradient descent (or Adam) on the records of `members`, bool [K, n].
 
     The initial point and the order of record ids come from the replica's streams alone: training with fewer members
     and the same streams is the paired retraining.
@@ -64,12 +64,13 @@ def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step
         TypeError: the task's recipe is no gradient descent.
     """
     recipe = task.recipe
-    if not isinstance(recipe, SGD):
-        raise TypeError(f"recipe must be SGD, got {type(recipe).__name__}.")
+    if not isinstance(recipe, Descent):
+        raise TypeError(f"recipe must be SGD or Adam, got {type(recipe).__name__}.")
     task.check_members(members)
     features, labels = task.features(), task.labels()
     parameters = task.objective.initial(streams.generators("initial")).to(task.device, task.dtype)
-    velocity = torch.zeros_like(parameters) if recipe.momentum else None
+    parameters = project(parameters, recipe.radius)
+    direction = _direction(recipe, parameters)
     orders = streams.generators("order")
     diverged = torch.full((len(streams),), -1, device=task.device)
     step_size, index = recipe.step_size, 0
@@ -83,17 +84,45 @@ def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step
             divisor = count.clamp(min=1).to(task.dtype)
             point = task.objective.at(parameters, features[rows], labels[rows])
             gradient = point.gradient(member.to(task.dtype) / divisor.unsqueeze(-1))
-            if velocity is None:
-                following = parameters - step_size * gradient
-            else:
-                velocity = recipe.momentum * velocity + gradient
-                following = parameters - step_size * velocity
+            following = project(parameters - step_size * direction(gradient), recipe.radius)
             yield Step(index, step_size, parameters, rows, member, divisor, point, gradient, following)
             parameters = following
             broken = ~torch.isfinite(parameters).all(1) & (diverged < 0)
             diverged = torch.where(broken, index, diverged)
             step_size, index = step_size * recipe.decay, index + 1
         _refuse_diverged(task, diverged, streams)
+
+
+def _direction(recipe: Descent, parameters: Tensor) -> Callable[[Tensor], Tensor]:
+    """What a step subtracts, η apart, as a function of the gradient [K, P]; the memory of earlier gradients inside."""
+    if isinstance(recipe, SGD):
+        velocity = torch.zeros_like(parameters)
+
+        def heavy_ball(gradient: Tensor) -> Tensor:
+            nonlocal velocity
+            velocity = recipe.momentum * velocity + gradient
+            return velocity
+
+        return heavy_ball if recipe.momentum else lambda gradient: gradient
+    mean, square, steps = torch.zeros_like(parameters), torch.zeros_like(parameters), 0
+
+    def adam(gradient: Tensor) -> Tensor:
+        nonlocal mean, square, steps
+        steps += 1
+        mean = recipe.first * mean + (1 - recipe.first) * gradient
+        square = recipe.second * square + (1 - recipe.second) * gradient**2
+        root = (square / (1 - recipe.second**steps)).sqrt() + recipe.stability
+        return mean / (1 - recipe.first**steps) / root
+
+    return adam
+
+
+def project(parameters: Tensor, radius: float | None) -> Tensor:
+    """The nearest point of the ball ‖w‖ ≤ radius, [K, P]; the identity inside and without a radius."""
+    if radius is None:
+        return parameters
+    norm = parameters.norm(dim=1, keepdim=True)
+    return torch.where(norm > radius, parameters * (radius / norm), parameters)
 
 
 def _refuse_diverged(task: Task, diverged: Tensor, streams: Streams) -> None:
@@ -118,7 +147,7 @@ def train(task: Task, members: Tensor, *, streams: Streams) -> Learned:
         Diverged: gradient descent left the finite numbers.
         NotConverged: the minimiser did not reach its tolerance.
     """
-    if isinstance(task.recipe, SGD):
+    if isinstance(task.recipe, Descent):
         last = deque(sgd_steps(task, members, streams=streams), maxlen=1).pop()
         return Learned(last.following, task, members, streams)
     return Learned(minimise(task, members, task.recipe.tolerance), task, members, streams)

@@ -3,7 +3,7 @@
 from unlearning.record import Evidence, Row
 
 from . import figures
-from .document import Cell, Column, Figure, Section, Table
+from .document import Block, Cell, Column, Figure, Section, Table
 from .numerals import MISSING, exact, number, percent
 from .readings import accuracy, achieved_epsilon, detectable, epsilon_lower, noop_epsilon, standing
 from .wording import expectation, word
@@ -57,6 +57,7 @@ def mechanism_table(evidence: Evidence) -> Table:
         Column("Δ largest"),
         Column("slack d/Δ"),
         Column("σ"),
+        Column("σ needed"),
         Column("d unlearned"),
         Column("d doing\u00a0nothing"),
     )
@@ -69,11 +70,13 @@ def mechanism_table(evidence: Evidence) -> Table:
             Cell(number(certificate.sensitivity_upper_largest if certificate else None, rounding="up")),
             Cell(number(found.slack_largest if found else None)),
             Cell(number(row.noise_scale)),
+            Cell(number(certificate.noise_scale_required if certificate else None, rounding="up")),
             Cell(number(found.unlearned[-1] if found and found.unlearned else None)),
             Cell(number(found.original[-1] if found and found.original else None)),
         ))
     caption = (
-        "Bound, noise and largest distance d to the claim’s reference, in units of the weights. "
+        "Bound, noise and largest distance d to the claim’s reference, in units of the weights. σ needed: for the "
+        "claim at the largest Δ. "
         f"{MISSING}: not computable, or no certificate."
     )
     return Table(caption, columns, tuple(rows))
@@ -107,5 +110,17 @@ def comparison(evidence: Evidence) -> Section:
         "A missing mark was not computable.",
         "Chart of claimed, refuted, achieved and do-nothing ε by row; the numbers are in the tables.",
     )
-    blocks = (picture, mechanism_table(evidence), accuracy_table(evidence)) if evidence.rows else ()
-    return Section("comparison", "How do the rows compare?", blocks)
+    blocks: list[Block] = []
+    if evidence.rows:
+        blocks = [picture, mechanism_table(evidence), accuracy_table(evidence)]
+    if any(row.distances for row in evidence.rows):
+        reach = Figure(
+            figures.reach(evidence),
+            "How far each row’s model lies from its reference, in units of the weights, largest over replicas. Where "
+            "the bound Δ lies to the right of doing nothing, the certificate is worse than no unlearning at all; where "
+            "the unlearned model does, the method is.",
+            "Chart of the distances of unlearned and original models and of the certified bound by row; the numbers "
+            "are in the table above.",
+        )
+        blocks.insert(2, reach)
+    return Section("comparison", "How do the rows compare?", tuple(blocks))

@@ -1,4 +1,4 @@
-"""The four figures of a report, each a function of the record."""
+"""The figures of a report, each a function of the record."""
 
 import math
 from collections.abc import Sequence
@@ -42,20 +42,53 @@ def comparison(evidence: Evidence) -> str:
     """Draw claimed ε, achieved ε, the ε that was refuted, and the ε of doing nothing, one line a row."""
     rows = evidence.rows
     values = [[row.claim.epsilon, epsilon_lower(row), achieved_epsilon(row), noop_epsilon(row)] for row in rows]
-    lanes = Lanes([value for four in values for value in four])
-    marks = [_CLAIM_MARK, _BOUND_MARK, _ACHIEVED_MARK, _NOOP_MARK]
-    names = ["claimed ε", "ε lower bound found", "achieved ε", "ε of doing nothing"]
+    marks = {
+        "claimed ε": _CLAIM_MARK,
+        "ε lower bound found": _BOUND_MARK,
+        "achieved ε": _ACHIEVED_MARK,
+        "ε of doing nothing": _NOOP_MARK,
+    }
+    return _lines_of_marks(rows, values, marks, "ε at the claim’s δ (no unit, logarithmic)", "comparison")
+
+
+def reach(evidence: Evidence) -> str:
+    """Draw the largest distances of unlearned and original models and the largest certified Δ, one line a row."""
+    rows = evidence.rows
+    values: list[list[float | None]] = []
+    for row in rows:
+        found = row.distances
+        values.append([
+            found.unlearned[-1] if found and found.unlearned else None,
+            found.sensitivity_upper[-1] if found and found.sensitivity_upper else None,
+            found.original[-1] if found and found.original else None,
+        ])
+    marks = {"unlearned": _ACHIEVED_MARK, "certified Δ": _CLAIM_MARK, "doing nothing": _NOOP_MARK}
+    return _lines_of_marks(
+        rows, values, marks, "distance to the reference (units of the weights, logarithmic)", "reach"
+    )
+
+
+def _lines_of_marks(
+    rows: Sequence[Row],
+    values: Sequence[Sequence[float | None]],
+    marks: dict[str, dict[str, Any]],
+    title: str,
+    salt: str,
+) -> str:
+    """One line a row, one mark a value, on a logarithmic axis with lanes for zero and infinity."""
+    lanes = Lanes([value for own in values for value in own])
     with mpl.rc_context(style()):
         figure = new_figure(7.2, 0.75 + 0.33 * len(rows), "constrained")
         axes = figure.add_subplot()
-        for place, four in enumerate(values):
-            known = [lanes.place(v) for v in four if v is not None]
-            axes.plot([min(known), max(known)], [place, place], color=FAINT, linewidth=0.7, zorder=1)
-            for value, mark, dodge in zip(four, marks, _DODGE, strict=True):
+        for place, own in enumerate(values):
+            known = [lanes.place(v) for v in own if v is not None]
+            if known:
+                axes.plot([min(known), max(known)], [place, place], color=FAINT, linewidth=0.7, zorder=1)
+            for value, mark, dodge in zip(own, marks.values(), _DODGE, strict=False):
                 if value is not None:
                     at = lanes.place(value)
                     axes.plot([at], [place + dodge], linestyle="none", clip_on=False, zorder=3, **mark)
-        for name, mark in zip(names, marks, strict=True):
+        for name, mark in marks.items():
             axes.plot([], [], linestyle="none", label=name, **mark)
         axes.set_yticks(range(len(rows)), [shorten(row.name) for row in rows])
         for label in axes.get_yticklabels():
@@ -64,9 +97,9 @@ def comparison(evidence: Evidence) -> str:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         lanes.dress(axes)
-        axes.set_xlabel("ε at the claim’s δ (no unit, logarithmic)")
+        axes.set_xlabel(title)
         figure.legend(loc="outside upper left", ncols=4, columnspacing=1.6, handletextpad=0.2)
-        return to_svg(figure, "comparison")
+        return to_svg(figure, salt)
 
 
 def tradeoff(row: Row, salt: str) -> str:

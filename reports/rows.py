@@ -72,6 +72,12 @@ def _promised(row: Row, anchor: str) -> Section:
             ("Theorem may fail with", f"probability {exact(certificate.failure_probability)}"),
             ("Replicas over budget", _refused(certificate.refused_replicas)),
         ]
+        if certificate.noise_scale_required is not None:
+            needed = number(certificate.noise_scale_required, rounding="up")
+            facts.append(("σ this claim needs at the largest Δ", f"{needed}; used {number(row.noise_scale)}"))
+        if certificate.epsilon_implied is not None:
+            implied = number(certificate.epsilon_implied, rounding="up")
+            facts.append(("ε that this Δ and the σ used imply", f"{implied}; claimed {exact(claim.epsilon)}"))
     blocks.append(Facts(tuple(facts)))
     if certificate is not None and certificate.assumptions:
         blocks.append(constants_table("Premises of the theorem.", tuple(certificate.assumptions)))
@@ -107,6 +113,8 @@ def _bound(row: Row, anchor: str) -> Section:
         )
         described = "Strips of distances on a logarithmic axis; the quantiles are in the table above."
         blocks.append(Figure(figures.distances(row, f"{anchor}-distances"), caption, described))
+    if row.quantities:
+        blocks.append(_quantities(row))
     return Section(f"{anchor}-bound", "Does the bound hold?", tuple(blocks + _evidence(lines)))
 
 
@@ -136,6 +144,14 @@ def _distance_table(row: Row) -> Table:
         for name, values in strips
     )
     return Table("Distances over replicas, in units of the weights.", columns, rows)
+
+
+def _quantities(row: Row) -> Table:
+    columns = (Column("Quantity", "text", 1.6), Column("least"), Column("median"), Column("largest"))
+    rows = tuple(
+        (Cell(q.name, q.meaning), *(Cell(number(v)) for v in (q.least, q.median, q.largest))) for q in row.quantities
+    )
+    return Table("What the method reports of its own run, over replicas; it decides nothing.", columns, rows)
 
 
 def _five(values: list[float]) -> list[float | None]:

@@ -39,6 +39,21 @@ class Declaration:
     exempt: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One quantity that a method reports of its own run, beside its certificate: shown, and decides nothing.
+
+    Attributes:
+        name: the quantity, with its unit.
+        meaning: what a reader learns from it, in one sentence.
+        values: one per replica.
+    """
+
+    name: str
+    meaning: str
+    values: tuple[float, ...]
+
+
 @runtime_checkable
 class State(Protocol):
     """A learned or unlearned model of K replicas, before any noise."""
@@ -93,3 +108,20 @@ class HasPriorSensitivity(Protocol):
 
     def prior_sensitivity_upper(self, task: Any, request_size: int) -> float:
         """Δ for any dataset of this size and any request of this size."""
+
+
+@runtime_checkable
+class HasFailureProbability(Protocol):
+    """A method whose bound on Δ holds with probability 1 − ρ only; ρ is paid from the claim's δ."""
+
+    @property
+    def failure_probability(self) -> float:
+        """ρ in [0, 1)."""
+
+
+@runtime_checkable
+class HasDiagnostics(Protocol):
+    """A method that reports quantities of its own: residuals, gaps, ratios to the trivial bound."""
+
+    def diagnostics(self, state: Any) -> tuple[Diagnostic, ...]:
+        """Quantities of an unlearned state, one value per replica."""

@@ -89,6 +89,10 @@ class CertificateFacts(_Value):
     assumptions: list[Constant]
     status: Status
     refused_replicas: int = Field(description="replicas whose Δ exceeded the budget: retrained instead of released")
+    noise_scale_required: float | None = Field(default=None, description="σ that the claim needs at the largest Δ")
+    epsilon_implied: float | None = Field(
+        default=None, description="ε at the claim's δ that the largest Δ and the σ used give"
+    )
 
 
 class Line(_Value):
@@ -203,6 +207,16 @@ class Histogram(_Value):
     counts: list[int]
 
 
+class Quantity(_Value):
+    """What a method reports of its own run, over replicas: shown, and decides nothing."""
+
+    name: str
+    meaning: str
+    least: float | None
+    median: float | None
+    largest: float | None
+
+
 class Row(_Value):
     """One method, one claim, one task."""
 
@@ -223,6 +237,7 @@ class Row(_Value):
     accuracies: list[Accuracy]
     curves: list[TradeOffCurve]
     histograms: list[Histogram]
+    quantities: list[Quantity] = Field(default_factory=list)
     failure_probability: float
     shares: dict[str, float] = Field(description="how the failure probability is divided over the lines")
     replicas: dict[str, int] = Field(description="test and selection runs a side")
@@ -351,7 +366,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path} is not an audit record: {where}: {first['msg']}.") from error
     if record.schema_version != SCHEMA_VERSION:
         raise RecordError(f"{path}: schema_version must be {SCHEMA_VERSION}, got {record.schema_version}.")
-    found = sha256(canonical(record.evidence))
+    found = sha256(canonical(json.loads(path.read_bytes())["evidence"]))  # as written: fields may have been added since
     if found != record.evidence_sha256:
         raise RecordError(
             f"{path}: evidence was changed: its hash is {found}, the record says {record.evidence_sha256}."

@@ -108,6 +108,22 @@ class SgdSpec(_Spec):
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     divisor: Literal["fixed", "remaining"] = "remaining"
+    radius: Positive | None = None
+
+
+class AdamSpec(_Spec):
+    """Adam: η_t = step_size·decay^t, memories β₁ = first and β₂ = second."""
+
+    kind: Literal["adam"]
+    epochs: Count
+    batch_size: Count
+    step_size: Positive
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    first: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    second: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    stability: Positive = 1e-8
+    divisor: Literal["fixed", "remaining"] = "remaining"
+    radius: Positive | None = None
 
 
 class MinimiseSpec(_Spec):
@@ -117,28 +133,32 @@ class MinimiseSpec(_Spec):
     tolerance: Positive = 1e-10
 
 
-class RandomRequest(_Spec):
+class _Request(_Spec):
+    parts: Count = 1
+
+
+class RandomRequest(_Request):
     """Records drawn by the plan's seed."""
 
     kind: Literal["random"]
     size: Count
 
 
-class IdsRequest(_Spec):
+class IdsRequest(_Request):
     """Training rows by number, from 0."""
 
     kind: Literal["ids"]
     ids: Annotated[Distinct[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
-class ClassRequest(_Spec):
+class ClassRequest(_Request):
     """All training rows of one class, numbered from 0 in the sorted order of labels."""
 
     kind: Literal["class"]
     label: Annotated[int, Field(ge=0)]
 
 
-RecipeSpec = Annotated[SgdSpec | MinimiseSpec, Field(discriminator="kind")]
+RecipeSpec = Annotated[SgdSpec | AdamSpec | MinimiseSpec, Field(discriminator="kind")]
 RequestSpec = Annotated[RandomRequest | IdsRequest | ClassRequest, Field(discriminator="kind")]
 
 

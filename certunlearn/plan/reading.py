@@ -12,6 +12,7 @@ from unlearning.errors import PlanError
 from ..registry import registered_methods
 from .messages import Location, one_line
 from .models import (
+    AdamSpec,
     ClaimSpec,
     ClassRequest,
     CsvSpec,
@@ -38,6 +39,7 @@ _TABLES: dict[Location, type[BaseModel]] = {
     ("datasets", "function"): FunctionSpec,
     ("tasks",): TaskSpec,
     ("tasks", "recipe", "sgd"): SgdSpec,
+    ("tasks", "recipe", "adam"): AdamSpec,
     ("tasks", "recipe", "minimise"): MinimiseSpec,
     ("tasks", "request", "random"): RandomRequest,
     ("tasks", "request", "ids"): IdsRequest,

@@ -87,4 +87,9 @@ def check_requests(plan: Plan, datasets: Mapping[str, HasLabels]) -> dict[str, l
             )
         where = spell(("tasks", name, "request"))
         resolved[name] = resolve_request(task.request, data.labels, plan.seed, where=where)
+        if task.request.parts > len(resolved[name]):
+            raise PlanError(
+                f"{where}.parts must be at most {len(resolved[name])}, the number of records to delete, got "
+                f"{task.request.parts}."
+            )
     return resolved

@@ -16,6 +16,8 @@ from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
 from unlearning.claim import SeedPolicy
+from unlearning.errors import BrokenMethod
+from unlearning.protocols import Diagnostic
 from unlearning.record import Line
 from unlearning.verdict import Outcome, Verdict
 
@@ -311,3 +313,57 @@ def test_lines_can_be_derived_again() -> None:
 
 def test_a_wrapped_method_is_the_method() -> None:
     assert same(comparable(found(Wrapped(HessianFree()))), comparable(found()), 0.0)
+
+
+class Sequential(Wrapped):
+    """Counts the requests it was given, and reports that."""
+
+    def unlearn(self, state: Any, request: torch.Tensor, *, streams: Any) -> Any:
+        SEEN.append(request[0].nonzero().flatten().tolist())
+        return super().unlearn(state, request, streams=streams)
+
+    def diagnostics(self, state: Any) -> tuple[Diagnostic, ...]:
+        return (Diagnostic("norm", "how long the weights are", tuple(state.parameters.norm(dim=1).tolist())),)
+
+
+SEEN: list[list[int]] = []
+
+
+def test_rung_a_alone_trains_no_other_seeds_and_no_selection_runs() -> None:
+    findings = found(rungs="AB", controls=("tenth-noise",))
+    whole = found(controls=())
+    a = [line for line in findings.lines if line.rung == "A"]
+    assert a == [line for line in whole.lines if line.rung == "A"]
+    assert findings.curves == [] and findings.histograms == [] and "projection_released" not in findings.arrays
+    assert {accuracy.model for accuracy in findings.accuracies} == {"original", "retrained", "unlearned", "released"}
+    assert [control.verdict for control in findings.controls] == [Verdict.REFUTED]
+    assert findings.verdict is Verdict.NOT_REFUTED
+
+
+def test_a_request_in_parts_is_unlearned_in_parts_and_audited_whole() -> None:
+    SEEN.clear()
+    method = Sequential(HessianFree())
+    parts = dataclasses.replace(subject(method), request_ids=(0, 1, 5), parts=2)
+    findings = audit_row(parts, design(rungs="A", controls=(), budget=0.02), chunk=24, jobs=1)
+    assert SEEN[:2] == [[0, 1], [5]]
+    at_once = audit_row(
+        dataclasses.replace(parts, parts=1), design(rungs="A", controls=(), budget=0.02), chunk=24, jobs=1
+    )
+    # Hessian-free vectors add up, and its certificate covers all deletions so far
+    assert findings.distances.unlearned == pytest.approx(at_once.distances.unlearned, rel=1e-9)
+    assert findings.distances.sensitivity_upper == pytest.approx(at_once.distances.sensitivity_upper, rel=1e-9)
+    (norm,) = findings.diagnostics
+    assert norm.name == "norm" and len(norm.values) == 24
+
+
+@pytest.mark.parametrize(
+    ("reported", "says"),
+    [([], "tuple of Diagnostic, got list"), ((Diagnostic("x", "y", (1.0,)),), "one value per replica, .* here, got 1")],
+)
+def test_diagnostics_of_the_wrong_form_are_refused(reported: Any, says: str) -> None:
+    class Reports(Wrapped):
+        def diagnostics(self, state: Any) -> Any:
+            return reported
+
+    with pytest.raises(BrokenMethod, match=says):
+        found(Reports(HessianFree()), controls=())

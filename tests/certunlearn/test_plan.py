@@ -38,6 +38,7 @@ budget = "prior"
 
 ROW = GOOD[GOOD.index("[[rows]]") :]
 SGD = 'recipe = {kind = "sgd", epochs = 1, batch_size = 8, step_size = 0.1}'
+ADAM = 'recipe = {kind = "adam", epochs = 1, batch_size = 8, step_size = 0.1, first = 0.9}'
 CSV = 'source = "csv"\nfile = "x.csv"\nlabel = "y"'
 NPZ = 'source = "npz"\nfile = "x.npz"\nfeatures = "a"\nlabels = "b"'
 
@@ -254,6 +255,10 @@ BAD = [
     ('recipe = {kind = "minimise"}', SGD.replace("0.1", "0.1, momentum = 1"), ["recipe.momentum must be < 1", "got 1"]),
     ('recipe = {kind = "minimise"}', SGD.replace("0.1", "0.1, decay = 2"), ["recipe.decay must be <= 1", "got 2"]),
     ('recipe = {kind = "minimise"}', SGD.replace("0.1", "0.1, epoch = 2"), ["recipe.epoch", "did you mean epochs"]),
+    ('recipe = {kind = "minimise"}', SGD.replace("0.1", "0.1, radius = 0.0"), ["recipe.radius must be > 0"]),
+    ('recipe = {kind = "minimise"}', ADAM.replace("0.9", "1.0"), ["recipe.first must be < 1", "got 1"]),
+    ('recipe = {kind = "minimise"}', ADAM.replace("0.9", "0.9, momentum = 0.5"), ["recipe.momentum must be a key"]),
+    ("size = 5", "size = 5, parts = 0", ["tasks.softmax.request.parts must be >= 1", "got 0"]),
     ("size = 5", "size = 0", ["tasks.softmax.request.size must be >= 1", "got 0"]),
     ("size = 5", "size = 300", ["tasks.softmax.request.size must be < 300", "got 300", "delete fewer"]),
     ("size = 5", "sise = 5", ["tasks.softmax.request.sise", "did you mean size"]),
@@ -354,6 +359,11 @@ def test_requests_that_do_not_fit_the_data(spec, fragments):
         resolve_request(spec, LABELS, 0, where="here")
     for fragment in fragments:
         assert fragment in str(caught.value)
+
+
+def test_more_parts_than_records():
+    with pytest.raises(PlanError, match=r"tasks\.softmax\.request\.parts must be at most 5, .*got 6"):
+        check_requests(parse(changed("size = 5", "size = 5, parts = 6")), {"digits": Few(np.arange(300) % 3, 3)})
 
 
 def test_a_class_that_is_everything():

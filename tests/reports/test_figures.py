@@ -52,8 +52,11 @@ def test_figures_are_svg_and_repeat(row: Row) -> None:
 
 
 def test_comparison_holds_every_row() -> None:
-    svg = figures.comparison(sample.evidence(rows=odd_rows()))
-    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    rows = [*odd_rows(), sample.row("lost", Verdict.ERROR, distances=None)]
+    for draw in (figures.comparison, figures.reach):
+        svg = draw(sample.evidence(rows=rows))
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+        assert draw(sample.evidence(rows=rows)) == svg
 
 
 def test_distances_that_are_not_there_are_refused() -> None:

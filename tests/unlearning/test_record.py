@@ -31,6 +31,15 @@ def test_the_hash_is_of_the_evidence_alone(written: Path) -> None:
     assert again.evidence_sha256 == sample.record().evidence_sha256
 
 
+def test_a_record_from_before_a_field_was_added_is_read(written: Path) -> None:
+    data = json.loads(written.read_text(encoding="utf-8"))
+    for row in data["evidence"]["rows"]:
+        row.pop("quantities")  # as an earlier version wrote it, with the hash of that time
+    data["evidence_sha256"] = sha256(canonical(data["evidence"]))
+    written.write_text(json.dumps(data), encoding="utf-8")
+    assert read_record(written).evidence.rows[0].quantities == []
+
+
 def leaves(value: object, path: tuple = ()) -> list[tuple]:
     if isinstance(value, dict):
         return [leaf for key in value for leaf in leaves(value[key], (*path, key))]

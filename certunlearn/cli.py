@@ -177,11 +177,18 @@ def plan_(
 def report(
     record: Annotated[Path, typer.Argument(help="record.json of an audit.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the reports; else the record's.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Instead, write the comparison of all rows to this Markdown file.")
+    ] = None,
 ) -> None:
     """Rebuild report.html and report.pdf from a record. Needs no torch."""
-    from reports import write_reports
+    from reports import write_markdown, write_reports
     from unlearning.record import read_record
 
+    if markdown is not None:
+        for path in write_markdown(read_record(record), markdown):
+            typer.echo(path)
+        return
     folder = out or record.parent
     folder.mkdir(parents=True, exist_ok=True)
     for path in write_reports(read_record(record), folder):

@@ -8,9 +8,10 @@ from unlearning.record import Record
 
 from .build import build
 from .html import to_html
+from .markdown import to_markdown
 from .pdf import to_pdf
 
-__all__ = ["render_html", "render_pdf", "write_reports"]
+__all__ = ["render_html", "render_pdf", "write_markdown", "write_reports"]
 
 
 def render_html(record: Record) -> str:
@@ -41,6 +42,17 @@ def write_reports(record: Record, folder: Path, *, html: bool = True, pdf: bool 
     if pdf:
         written.append(_replace(folder / "report.pdf", to_pdf(document)))
     return written
+
+
+def write_markdown(record: Record, path: Path) -> list[Path]:
+    """Write the comparison of all rows as a Markdown page with its pictures beside it, and return their paths.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    page, pictures = to_markdown(record, path.stem)
+    written = [_replace(path.parent / name, svg.encode("utf-8")) for name, svg in pictures.items()]
+    return [_replace(path, page.encode("utf-8")), *written]
 
 
 def _replace(path: Path, data: bytes) -> Path:

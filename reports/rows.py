@@ -114,7 +114,7 @@ def _bound(row: Row, anchor: str) -> Section:
         described = "Strips of distances on a logarithmic axis; the quantiles are in the table above."
         blocks.append(Figure(figures.distances(row, f"{anchor}-distances"), caption, described))
     if row.quantities:
-        blocks.append(_quantities(row))
+        blocks.append(quantities(row))
     return Section(f"{anchor}-bound", "Does the bound hold?", tuple(blocks + _evidence(lines)))
 
 
@@ -146,7 +146,8 @@ def _distance_table(row: Row) -> Table:
     return Table("Distances over replicas, in units of the weights.", columns, rows)
 
 
-def _quantities(row: Row) -> Table:
+def quantities(row: Row) -> Table:
+    """What the method reported of its own run."""
     columns = (Column("Quantity", "text", 1.6), Column("least"), Column("median"), Column("largest"))
     rows = tuple(
         (Cell(q.name, q.meaning), *(Cell(number(v)) for v in (q.least, q.median, q.largest))) for q in row.quantities

@@ -14,6 +14,7 @@ from reports.numerals import exact, number
 from reports.text import printable, visible
 from unlearning.errors import RecordError
 from unlearning.record import Record, read_record
+from unlearning.verdict import Verdict
 
 from . import sample
 
@@ -203,3 +204,15 @@ assert not [m for m in sys.modules if m.split(".")[0] in blocked and sys.modules
 def test_a_date_that_is_none_is_no_obstacle(record: Record) -> None:
     odd = record.model_copy(update={"circumstances": sample.circumstances(date="sometime")})
     assert reports.render_pdf(odd).startswith(b"%PDF")
+
+
+def test_markdown_escapes_what_comes_from_outside(tmp_path: Path) -> None:
+    hostile = sample.record(rows=[sample.row(sample.HOSTILE, Verdict.NOT_REFUTED)])
+    written = reports.write_markdown(hostile, tmp_path / "page.md")
+    page = written[0].read_text(encoding="utf-8")
+    assert "<script" not in page and "<img" not in page
+    assert {path.name for path in written} == {"page.md", "page-1.svg", "page-2.svg"}
+    columns = [len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines() if line.startswith("|")]
+    assert len(columns) == 9 and len(set(columns)) == 3  # three tables of three lines each
+    again = reports.write_markdown(hostile, tmp_path / "page.md")
+    assert page == again[0].read_text(encoding="utf-8")

@@ -7,12 +7,14 @@ seed: such a method gets one model per run whatever its recipe.
 
 import time
 from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from learning.sharing import sharing
 from learning.task import Task
 from unlearning.claim import Certificate, Reference, SeedPolicy
 from unlearning.errors import BudgetExceeded
@@ -26,7 +28,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a row audits: the method on the task, and the records it forgets, at once or in several requests."""
+    """What a row audits: the method on the task, and the records it forgets.
+
+    Attributes:
+        name: of the row.
+        method: on trial.
+        task: what is learned.
+        request_ids: records to forget.
+        reference: the law on the other side.
+        seed: of the run.
+        parts: successive requests that the records are divided into.
+        shared: folder of the run in which rows share plain training, or None.
+    """
 
     name: str
     method: AnyMethod
@@ -35,6 +48,7 @@ class Subject:
     reference: Reference
     seed: int
     parts: int = 1
+    shared: Path | None = None
 
     def streams(self, phase: str, replicas: tuple[int, ...]) -> Streams:
         """Training streams of a phase ("selection", "test"): shared by all rows of the task."""
@@ -110,10 +124,12 @@ def train_fleet(
     streams = subject.streams(phase, numbers)
     members = task.everyone(count)
     started = time.perf_counter()
-    original = method.learn(task, members, streams=streams)
+    with sharing(subject.shared, task) as loan:
+        original = method.learn(task, members, streams=streams)
     check_state(original, count, None, verb="learn")
     size = int(original.parameters.shape[1])
     learned_at = time.perf_counter()
+    learning = learned_at - started + loan.seconds_saved
     unlearned = original
     for number, request in enumerate(subject.requests(count)):
         own = streams.child("unlearning") if number == 0 else streams.child("unlearning", number)
@@ -124,15 +140,15 @@ def train_fleet(
     diagnostics = method.diagnostics(unlearned) if isinstance(method, HasDiagnostics) else ()
     check_diagnostics(diagnostics, count)
     unlearned_at = time.perf_counter()
-    retrained = reference_fleet(subject, streams)
+    retrained, saved = reference_fleet(subject, streams)
     seconds = {
-        "learn": learned_at - started,
+        "learn": learning,
         "unlearn": unlearned_at - learned_at,
-        "retrain": time.perf_counter() - unlearned_at,
+        "retrain": time.perf_counter() - unlearned_at + saved,
     }
     other = retrained
     if independent and not subject.one_model:
-        other = reference_fleet(subject, streams.child("independent"))
+        other, _ = reference_fleet(subject, streams.child("independent"))
     bound = None if certificate is None else np.asarray(certificate.sensitivity_upper, dtype=np.float64)
     refused = np.zeros(count, dtype=bool)
     if bound is not None and budget is not None:
@@ -142,18 +158,19 @@ def train_fleet(
     return Fleet(original, unlearned, retrained, other, bound, refused, certificate, seconds, diagnostics)
 
 
-def reference_fleet(subject: Subject, streams: Streams) -> State:
-    """The claim's reference before noise: A(D_r), or U(A(D_r), ∅)."""
+def reference_fleet(subject: Subject, streams: Streams) -> tuple[State, float]:
+    """The claim's reference before noise: A(D_r), or U(A(D_r), ∅); and the seconds that sharing saved."""
     task, method = subject.task, subject.method
     count = len(streams)
     kept = task.everyone(count) & ~subject.request(count)
-    state = method.learn(task, kept, streams=streams)
+    with sharing(subject.shared, task) as loan:
+        state = method.learn(task, kept, streams=streams)
     if subject.reference is Reference.EMPTY_REQUEST:
         empty = torch.zeros_like(kept)
         state = method.unlearn(state, empty, streams=streams.child("unlearning"))
     check_state(state, count, None, verb="learn or unlearn, for the reference,")
     found: State = state
-    return found
+    return found, loan.seconds_saved
 
 
 def _replace_refused(

@@ -6,8 +6,11 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,19 +69,24 @@ def run_plan(
     arrays: Arrays = {}
     files: list[ArrayFile] = []
     timings: list[Timing] = []
-    for built_row in built.rows:
-        began = time.perf_counter()
-        found = _run_row(built_row, jobs, progress)
-        if isinstance(found, str):
-            rows.append(failed_row(built_row, found))
-        else:
-            rows.append(row_facts(built_row, found))
-            controls += found.controls
-            timings += found.timings
-            for name, (array, meaning) in found.arrays.items():
-                arrays[f"{built_row.spec.name}/{name}"] = array
-                files.append(_array_file(f"{built_row.spec.name}/{name}", array, meaning))
-        timings.append(Timing(what="audit", row=built_row.spec.name, seconds=time.perf_counter() - began))
+    users = Counter(row.spec.task for row in built.rows)
+    with tempfile.TemporaryDirectory(prefix="certunlearn-") as folder:
+        for row in built.rows:
+            began = time.perf_counter()
+            name = row.spec.name
+            # rows of one task share their plain training
+            subject = replace(row.subject, shared=Path(folder) if users[row.spec.task] > 1 else None)
+            found = _run_row(replace(row, subject=subject), jobs, progress)
+            if isinstance(found, str):
+                rows.append(failed_row(row, found))
+            else:
+                rows.append(row_facts(row, found))
+                controls += found.controls
+                timings += found.timings
+                for array_name, (array, meaning) in found.arrays.items():
+                    arrays[f"{name}/{array_name}"] = array
+                    files.append(_array_file(f"{name}/{array_name}", array, meaning))
+            timings.append(Timing(what="audit", row=name, seconds=time.perf_counter() - began))
     plan = built.plan
     device = built.rows[0].subject.task.device.type
     evidence = Evidence(

@@ -18,6 +18,7 @@ from unlearning.streams import Streams
 
 from .minimiser import minimise
 from .objectives import Point
+from .sharing import shared
 from .task import SGD, Descent, Learned, Task
 
 
@@ -147,7 +148,10 @@ def train(task: Task, members: Tensor, *, streams: Streams) -> Learned:
         Diverged: gradient descent left the finite numbers.
         NotConverged: the minimiser did not reach its tolerance.
     """
+    return Learned(shared(task, members, streams, lambda: _run(task, members, streams)), task, members, streams)
+
+
+def _run(task: Task, members: Tensor, streams: Streams) -> Tensor:
     if isinstance(task.recipe, Descent):
-        last = deque(sgd_steps(task, members, streams=streams), maxlen=1).pop()
-        return Learned(last.following, task, members, streams)
-    return Learned(minimise(task, members, task.recipe.tolerance), task, members, streams)
+        return deque(sgd_steps(task, members, streams=streams), maxlen=1).pop().following
+    return minimise(task, members, task.recipe.tolerance)

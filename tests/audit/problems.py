@@ -16,6 +16,7 @@ from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from unlearning import Certificate, Claim, Declaration, EpsilonDelta, Reference, SeedPolicy, Streams
 from unlearning.gaussian import noise_scale_upper
+from unlearning.protocols import Diagnostic
 
 DELTA = 1e-5
 REQUEST = (0, 1)
@@ -96,6 +97,9 @@ class Wrapped:
 
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return self.method.release(state, noise_scale, streams=streams)
+
+    def diagnostics(self, state: Any) -> tuple[Diagnostic, ...]:
+        return self.method.diagnostics(state) if hasattr(self.method, "diagnostics") else ()
 
 
 class SecretNoOp(Wrapped):

@@ -3,11 +3,13 @@
 from unlearning.record import Record
 
 from .comparison import comparison, findings_table
-from .document import Block, Column, Figure, Paragraph, Table
+from .document import Block, Cell, Column, Figure, Paragraph, Table
 from .front import finding_sentence
-from .rows import quantities
+from .numerals import number
 from .text import visible
 from .wording import plural
+
+_REPORTED = "What the methods report of their own runs, median over replicas; it decides nothing."
 
 
 def to_markdown(record: Record, stem: str) -> tuple[str, dict[str, str]]:
@@ -39,11 +41,23 @@ def to_markdown(record: Record, stem: str) -> tuple[str, dict[str, str]]:
 
 
 def _quantities(record: Record) -> list[Block]:
-    blocks: list[Block] = []
-    for row in record.evidence.rows:
-        if row.quantities:
-            blocks += [Paragraph("", row.name), quantities(row)]
-    return blocks
+    """What the methods report of their own runs, medians side by side."""
+    rows = [row for row in record.evidence.rows if row.quantities]
+    names = list(dict.fromkeys(q.name for row in rows for q in row.quantities))
+    if not names:
+        return []
+    columns = (Column("Row", "text"), *(Column(name) for name in names))
+    cells = []
+    for row in rows:
+        medians = {q.name: q.median for q in row.quantities}
+        cells.append((Cell(row.name), *(Cell(number(medians.get(name))) for name in names)))
+    return [
+        Table(
+            _REPORTED,
+            columns,
+            tuple(cells),
+        )
+    ]
 
 
 def _block(block: Block, stem: str, pictures: dict[str, str]) -> str:

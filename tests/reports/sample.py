@@ -21,6 +21,7 @@ from unlearning.record import (
     Histogram,
     Line,
     Prediction,
+    Quantity,
     Record,
     Row,
     TaskFacts,
@@ -158,6 +159,8 @@ def certificate(status: Status = Status.PROVED, **more: Any) -> CertificateFacts
         "assumptions": [convex, premise],
         "status": status,
         "refused_replicas": 0,
+        "noise_scale_required": 0.00634,
+        "epsilon_implied": 0.85,
     }
     return CertificateFacts(**{**values, **more})
 
@@ -224,6 +227,12 @@ def row(name: str, verdict: Verdict, **more: Any) -> Row:
         ],
         "curves": [curve("unlearned", 0.12, band=True), curve("doing nothing", 3.2, band=False)],
         "histograms": [histogram("unlearned", 0.12), histogram("retrained", 0.0), histogram("doing nothing", 3.2)],
+        "quantities": [
+            Quantity(
+                name="gradient after", meaning="‖∇F_r(w̃)‖: 0 at a minimiser", least=2e-9, median=3.1e-9, largest=4e-9
+            ),
+            Quantity(name="dual gap", meaning=HOSTILE, least=0.0, median=None, largest=None),
+        ],
         "failure_probability": 0.05,
         "shares": {"A": 0.0, "B": 0.0125, "C projection": 0.0125, "C band": 0.025},
         "replicas": {"test": N, "selection": 128},

@@ -213,6 +213,6 @@ def test_markdown_escapes_what_comes_from_outside(tmp_path: Path) -> None:
     assert "<script" not in page and "<img" not in page
     assert {path.name for path in written} == {"page.md", "page-1.svg", "page-2.svg"}
     columns = [len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines() if line.startswith("|")]
-    assert len(columns) == 9 and len(set(columns)) == 3  # three tables of three lines each
+    assert len(columns) == 12 and len(set(columns)) == 4  # four tables of three lines
     again = reports.write_markdown(hostile, tmp_path / "page.md")
     assert page == again[0].read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ class Subject:
         """Whether all runs are releases of one model per world: nothing in training is random."""
         declared = self.method.declaration
         fixed = declared.gaussian_noise and declared.seed_policy is not SeedPolicy.MARGINAL
-        return self.task.deterministic and fixed
+        return self.task.deterministic and fixed and not declared.draws
 
     def request(self, replicas: int) -> torch.Tensor:
         """The request as a mask [K, n], the same for all replicas."""

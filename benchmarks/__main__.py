@@ -6,6 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from statistics import median
 
@@ -15,10 +16,14 @@ from sklearn.linear_model import LogisticRegression
 
 from learning.data import embedded, prepare
 from learning.networks import Network, mlp
-from learning.objectives import BinaryLogistic, Objective, Softmax
+from learning.objectives import BinaryLogistic, Constants, Objective, Softmax
+from learning.online import DeletionSession, OnlineCertificate
+from learning.recursion import RecordNorms
 from learning.task import SGD, Minimise, Task
-from learning.training import train
+from learning.training import sgd_steps, train
+from learning.vectors import VectorStore
 from methods.qiao2025hessianfree import HessianFree
+from unlearning.ledger import Ledger
 from unlearning.streams import Streams
 
 ROUNDS = 3
@@ -120,6 +125,85 @@ def hessian_free_row() -> list[str]:
     ]
 
 
+def one_record_at_a_time(task: Task, records: list[int]) -> torch.Tensor:
+    """Vectors as the public code makes them: one graph differentiated twice per record and step; [R, P]."""
+    vectors = torch.zeros(len(records), task.objective.size, dtype=task.dtype)
+    features, labels = task.features(), task.labels()
+    for step in sgd_steps(task, task.everyone(1), streams=Streams(0, (0,))):
+        x, y, batch = features[step.rows], labels[step.rows], step.rows[0].tolist()
+        for vector, record in zip(vectors, records, strict=True):
+            w = step.parameters.detach().requires_grad_()
+            loss = (task.objective.at(w, x, y).losses() * step.weights).sum()
+            (gradient,) = torch.autograd.grad(loss, w, create_graph=True)
+            (product,) = torch.autograd.grad(gradient, w, vector.unsqueeze(0))
+            vector -= step.step_size * product[0]
+            if record in batch:
+                own = torch.zeros_like(step.weights)
+                own[0, batch.index(record)] = 1 / len(batch)
+                vector += step.step_size * step.point.gradient(own)[0]
+    return vectors
+
+
+def precomputation_row(name: str, objective: Objective) -> list[str]:
+    """The vectors of all n records against one double-backward product per record and step."""
+    data = prepare(embedded("digits"), bias=not isinstance(objective, Network))
+    task = Task("bench", data, objective, SGD(2, 32, 0.5, divisor="fixed"), torch.device("cpu"))
+    everyone, streams, few = task.everyone(1), Streams(0, (0,)), [0, 1, 2]
+    ours = HessianFree("all").learn(task, everyone, streams=streams).vectors
+    assert ours is not None and torch.allclose(ours.values[0, few], one_record_at_a_time(task, few), atol=1e-9)
+    slow, fast, times = ratio(
+        lambda: timed(lambda: one_record_at_a_time(task, few), len(few)),
+        lambda: timed(lambda: HessianFree("all").learn(task, everyone, streams=streams), task.rows),
+    )
+    what = f"Hessian-free vectors and norms of all {task.rows} records, {name}, per record"
+    return [what, "one double-backward product per record and step", _ms(slow), _ms(fast), f"{times:.1f}×"]
+
+
+def deletion_row() -> list[str]:
+    """Deleting one record online, checked and erased, against copying as many numbers."""
+    size, rows = 11_000_000, 12
+    norms = RecordNorms(*(np.zeros(1) for _ in fields(RecordNorms)))
+    certificate = OnlineCertificate(norms, Constants(1.0, 1.0, 1.0, 0.0, None), "fixed")
+    store = VectorStore.create(1, range(rows), size, "float32", device=torch.device("cpu"))
+    store.values.normal_(generator=torch.Generator().manual_seed(0))
+    store.rounding[:] = 0
+    session = DeletionSession(torch.zeros(size), store, np.ones(rows, dtype=bool), Ledger(1.0, 1e-5, 1.0), certificate)
+    expected, left = store.values[0].sum(0), iter(range(rows - 1))
+    source, target = torch.ones(size), torch.zeros(size)
+    pairs = []
+    for record in left:
+        copied = timed(lambda: target.copy_(source), 1)
+        deleted = timed(lambda record=record: session.delete([record]), 1)
+        pairs.append((copied, deleted))
+    assert torch.allclose(session.parameters, expected - store.values[0, rows - 1], atol=1e-4)
+    times = median(deleted / copied for copied, deleted in pairs)
+    what = "Hessian-free deletion of one record, 11 M parameters in float32"
+    return [
+        what,
+        "one copy of 11 M numbers",
+        _ms(median(c for c, _ in pairs)),
+        _ms(median(d for _, d in pairs)),
+        f"{times:.2f} copies",
+    ]
+
+
+def set_sum_row() -> list[str]:
+    """The set-sum vector of a known request, network, without a certificate, against one retraining."""
+    data = prepare(embedded("digits"), bias=False)
+    task = Task("bench", data, Network(mlp(64, [64], 10), 0.01), SGD(2, 32, 0.5), torch.device("cpu"))
+    replicas = 20
+    streams, method = Streams(0, tuple(range(replicas))), HessianFree()
+    request = torch.zeros_like(task.everyone(replicas))
+    request[:, :2] = True
+    state = method.learn(task, task.everyone(replicas), streams=streams)
+    slow, fast, times = ratio(
+        lambda: timed(lambda: method.unlearn(state, request, streams=streams), replicas),
+        lambda: timed(lambda: train(task, ~request, streams=streams), replicas),
+    )
+    what = "Hessian-free vector of a request, tanh network 64-64-10"
+    return [what, "one retraining", _ms(fast), _ms(slow), f"{times:.1f} retrainings"]
+
+
 def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.1f} ms"
 
@@ -135,6 +219,10 @@ def main() -> None:
         fleet_row("tanh network 64-64-10", Network(mlp(64, [64], 10), 0.01), 100),
         minimiser_row(),
         hessian_free_row(),
+        set_sum_row(),
+        precomputation_row("softmax regression", Softmax(65, 10, 0.02)),
+        precomputation_row("tanh network 64-64-10", Network(mlp(64, [64], 10), 0.01)),
+        deletion_row(),
     ]
     header = ["work", "against", "against, per model", "ours, per model", "ratio"]
     lines = [header, ["---"] * len(header), *rows]

@@ -27,6 +27,7 @@ from .registry import registered_methods
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _CHUNK_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
+_CHUNKS = 4  # at least, so that few replicas of a large model occupy several workers; never a function of them
 _CHUNK_REPLICAS = {"cpu": 100, "cuda": 4096}
 
 
@@ -178,7 +179,7 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
             "Write noise_scale = 1e-3."
         )
     policy = spec.claim.seed_policy or declared.seed_policy
-    if task.deterministic and policy is SeedPolicy.PER_SEED:
+    if task.deterministic and policy is SeedPolicy.PER_SEED and not declared.draws:
         policy = SeedPolicy.DETERMINISTIC
     tradeoff: EpsilonDelta | GaussianTradeOff
     if spec.claim.kind == "gaussian":
@@ -211,7 +212,8 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
     )
     parts = plan.tasks[spec.task].request.parts
     subject = Subject(spec.name, method, task, tuple(ids), reference, plan.seed, parts)
-    return BuiltRow(spec, subject, design, calibration, replicas_per_chunk(task))
+    chunk = min(replicas_per_chunk(task), -(-design.test // _CHUNKS))
+    return BuiltRow(spec, subject, design, calibration, chunk)
 
 
 def _controls(spec: RowSpec) -> tuple[str, ...]:

@@ -7,6 +7,11 @@ SHIPPED = {  # as in pyproject.toml: for a checkout that is not installed
     "retrain": "methods.retrain:Retrain",
     "newton": "methods.sekhari2021newton:NewtonStep",
     "hessian-free": "methods.qiao2025hessianfree:HessianFree",
+    "certified-unlearning": "methods.zhang2024certified:CertifiedUnlearning",
+    "cure-newton": "methods.bui2026cure:CureNewton",
+    "scure-newton": "methods.bui2026cure:SCureNewton",
+    "pseudo-inverse-newton": "methods.newton_baselines:PseudoInverseNewton",
+    "damped-newton": "methods.newton_baselines:DampedNewton",
 }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import functional_call, grad, vjp, vmap
 
 from unlearning.errors import PlanError
 
 from .objectives import Constants, Point
 
 _NOT_SMOOTH = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+_CACHED = 2**19  # numbers of a block of vectors that stay in a core's cache
 _STATEFUL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
 
@@ -152,13 +153,24 @@ class _NetworkPoint:
         return found
 
     def hvp(self, weights: Tensor, vectors: Tensor) -> Tensor:
-        def product(flat: Tensor, features: Tensor, labels: Tensor, own: Tensor, vector: Tensor) -> Tensor:
-            def gradient(w: Tensor) -> Tensor:
-                found: Tensor = grad(self._weighted)(w, features, labels, own)
-                return found
+        # reverse over reverse: the gradient's graph is built once and serves all vectors, in blocks that fit the cache
+        at, features, labels = self._at
+        replicas, count, size = vectors.shape
+        if count == 1:  # one product needs no batching rule
+            with torch.enable_grad():
+                point = at.detach().requires_grad_()
+                total = (vmap(self._network.record_losses)(point, features, labels) * weights).sum()
+                (along,) = torch.autograd.grad(total, point, create_graph=True)
+            return torch.autograd.grad(along, point, vectors[:, 0])[0].unsqueeze(1)
+        block = count if at.is_cuda else max(1, _CACHED // (replicas * size))
 
-            along: Tensor = jvp(gradient, (flat,), (vector,))[1]
-            return along
+        def products(flat: Tensor, x: Tensor, y: Tensor, own: Tensor, columns: Tensor) -> Tensor:
+            pull = vjp(lambda w: grad(self._weighted)(w, x, y, own), flat)[1]
+            parts = [columns[start : start + block] for start in range(0, count, block)]
+            return torch.cat([vmap(lambda column: pull(column)[0])(part) for part in parts])
 
-        found: Tensor = vmap(vmap(product, in_dims=(None, None, None, None, 0)))(*self._at, weights, vectors)
+        if replicas == 1:
+            return products(at[0], features[0], labels[0], weights[0], vectors[0]).unsqueeze(0)
+        # vmap stays outside: inside a derivative of a derivative it gives wrong numbers for layer norm (torch 2.13)
+        found: Tensor = vmap(products)(at, features, labels, weights, vectors)
         return found

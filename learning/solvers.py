@@ -39,8 +39,8 @@ def conjugate_gradient(product: Product, right: Tensor, *, tolerance: float, ite
         if bool((active & ~(curvature > 0)).any()):  # NaN too
             replica = int((active & ~(curvature > 0)).nonzero()[0])
             raise NotConverged(
-                f"conjugate_gradient met curvature {float(curvature[replica]):.2e}, needs > 0, in replica {replica}: the "
-                "matrix is not positive definite. Raise the damping."
+                f"conjugate_gradient met curvature {float(curvature[replica]):.2e}, needs > 0, in replica {replica}: "
+                "the matrix is not positive definite. Raise the damping."
             )
         length = torch.where(active, square / curvature, 0).unsqueeze(1)
         solution = solution + length * direction
@@ -160,11 +160,12 @@ def lissa(
 
     Raises:
         PlanError: some ‖A_t‖ was measured above the scale; the message gives it.
-        NotConverged: the iterate grew beyond h/c·‖right‖, met a curvature ≤ 0, or is not finite.
+        NotConverged: the iterate grew beyond h/c·‖right‖ (c, or the smallest curvature met), met a curvature ≤ 0, or
+            is not finite.
     """
     value, wide = right.clone(), scale.unsqueeze(1)
     largest, least = torch.zeros_like(scale), torch.full_like(scale, torch.inf)
-    limit = right.norm(dim=1) * scale / curvature * (1 + _GROWTH)
+    longest = right.norm(dim=1) * scale * (1 + _GROWTH)
     for step in range(1, int(depth.max()) + 1):
         active = depth >= step
         images = product(step, value.unsqueeze(1) if probe is None else torch.stack([value, probe], 1))
@@ -178,7 +179,7 @@ def lissa(
             largest = torch.where(active & ~(length / unit <= largest), length / unit, largest)
             probe = torch.where((length > 0).unsqueeze(1), images[:, 1] / length.unsqueeze(1), probe)
         if step % _CHECKED_EVERY == 0 or step == int(depth.max()):
-            _refuse_broken(value, scale, largest, least, limit)
+            _refuse_broken(value, scale, largest, least, longest / torch.minimum(curvature, least))
     return Lissa(value / wide, largest, least)
 
 
@@ -194,8 +195,8 @@ def _refuse_broken(value: Tensor, scale: Tensor, largest: Tensor, least: Tensor,
     if bool(negative.any()):
         worst = int(negative.nonzero()[0])
         raise NotConverged(
-            f"lissa met curvature {float(least[worst]):.2e}, needs > 0, in replica {worst}: a minibatch's damped Hessian "
-            "is not positive definite. Raise the damping or the batch."
+            f"lissa met curvature {float(least[worst]):.2e}, needs > 0, in replica {worst}: a minibatch's damped "
+            "Hessian is not positive definite. Raise the damping or the batch."
         )
     grown = ~(value.norm(dim=1) <= limit)
     if bool(grown.any()):

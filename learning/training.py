@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from unlearning.streams import Streams
 
 from .minimiser import minimise
 from .objectives import Point
+from .schedule import orders
 from .sharing import shared
 from .task import SGD, Descent, Learned, Task
 
@@ -72,11 +72,10 @@ def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step
     parameters = task.objective.initial(streams.generators("initial")).to(task.device, task.dtype)
     parameters = project(parameters, recipe.radius)
     direction = _direction(recipe, parameters)
-    orders = streams.generators("order")
     diverged = torch.full((len(streams),), -1, device=task.device)
     step_size, index = recipe.step_size, 0
-    for _ in range(recipe.epochs):
-        order = torch.from_numpy(np.stack([g.permutation(task.rows) for g in orders])).to(task.device)
+    for drawn in orders(task, streams):
+        order = torch.from_numpy(drawn).to(task.device)
         present = members.gather(1, order)
         for start in range(0, task.rows, recipe.batch_size):
             rows = order[:, start : start + recipe.batch_size]

@@ -10,48 +10,77 @@ Gradient descent with recorded batches B_t and steps η_t; one vector per record
     divisor "fixed":      injection_t = 1[u∈B_t] ∇ℓ(w_t; u) / |B_t|                               (the paper's target)
     divisor "remaining":  injection_t = 1[u∈B_t] (∇ℓ(w_t; u) − ∇F_{B_t}(w_t)) / (|B_t| − 1)        (a real retraining)
 
-=====================  =====================  =====================================================
-paper                  code                   meaning
-=====================  =====================  =====================================================
-w_{e,b}                ``step.parameters``    trajectory of the learning run
-a^u                    ``vectors``            approximators, [K, R, P] for R groups of records
-I − ηH                 ``_propagate``         newest factor on the left
-ζ, Δ                   ``_Errors``            recursion bound, one number per replica
-=====================  =====================  =====================================================
+=====================  ==========================  =====================================================
+paper                  code                        meaning
+=====================  ==========================  =====================================================
+w_{e,b}                ``step.parameters``         trajectory of the learning run
+a^u                    ``vectors``                 approximators, [K, R, P]
+I − ηH                 ``learning.propagation``    newest factor on the left
+q                      ``recipe.decay``            factor of the step size, per step
+ρ, G                   ``GradientBounds``          contraction of a step, bound on a record's gradient
+2ηGζ                   ``published_upper``         ζ = Σ_t q^t (m_t/|B_t|) Π_{s>t} ρ_s
+=====================  ==========================  =====================================================
 
-Certificate (``bound="recursion"``), with e = ŵ − w, c records in the batch, m of them removed, b the divisor,
-θ = (c−m)/b, p = m/b and ρ(θ) = max(|1 − ηθλ|, |1 − ηθL|):
+Bounds on ‖unlearned − paired retraining‖, each at least the distance under its assumptions:
 
-    fixed       D' = ρ(θ) D + η‖Σ∇ℓ‖/b                E' = ρ(c/b) E + η[θ(C/2)D² + pLD]
-    remaining   D' = ρ(1) D + η‖s‖/(c−m)              E' = ρ(1) E + η[(C/2)D² + p(L−λ)D + |1/(c−m) − 1/(c−1)|·‖s‖]
-                s = Σ_{u removed}(∇ℓ(w; u) − ∇F_B(w)), known during training
-    a whole batch removed (remaining): the retraining skips the step,
-                D' = D + η‖∇F_B(w)‖                   E' = ρ(1) E + η[L·D + ‖∇F_B(w) − injection‖]
-    D ← min(D, ‖a‖ + E) after each step,               Δ = min(E_T, D_T + ‖a_T‖)
+* ``recursion``      (D, E) of `learning.recursion`, with D ← min(D, ‖a‖ + E). ``certificate="replay"`` measures the
+                     removed records' gradients along the run; ``"norms"`` bounds them from norms kept per record while
+                     learning, by the triangle inequality: looser, and as fast as the deletion.
+* ``published``      2ηGζ: the two halves ‖ŵ − w‖ and ‖a‖ bounded apart. Proved for logistic models, where the loss part
+                     of a gradient is at most R (softmax: √2·R) and λ‖w‖ follows from the recipe; for networks ρ and G
+                     are measured along the run, and the bound is conditional on them.
+* ``a-posteriori``   e' = ρe + η‖∇F_t(w̃)‖ from e_0 = ‖w_0 − w̃‖, over the retained records' batches: strong convexity
+                     alone, at whatever w̃ came out.
 
-    D bounds ‖ŵ − w‖, E bounds ‖ŵ − w − a‖: expand ∇F(ŵ) − ∇F(w) to first order; C bounds the remainder.
+Vectors kept in fewer bits add what rounding did to them, ‖a^u − stored a^u‖, to the first two bounds.
 
 Differs from the paper: u's own injection is not multiplied by its own factor (the public code does: an O(η²) bias);
-the remaining-divisor target and its certificate are ours; noise may be calibrated exactly; vectors are propagated for
-the records of a request by replaying the recorded trajectory (``vectors="request"``), or for all n records while
-learning (``vectors="all"``), with the same result to rounding. Momentum is propagated (v ← βv + Ha − injection,
-a ← a − ηv) but has no certificate.
+the remaining-divisor target and its certificates are ours, as is the a-posteriori bound; the series of the published
+bound is summed, where the public code prints 1 − q for 1/(1 − q); noise may be calibrated exactly; vectors are
+propagated for the records of a request by replaying the recorded trajectory (``vectors="request"``), or for chosen or
+all records while learning (``vectors="all"``), with the same result to rounding. Momentum is propagated (v ← βv + Ha −
+injection, a ← a − ηv) but has no certificate.
 """
 
+import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from learning.objectives import Constants
+from learning.checkpoint import Checkpoint, fingerprint
+from learning.minimiser import full_gradient
+from learning.online import DeletionSession, OnlineCertificate
+from learning.propagation import (
+    batch_gradients,
+    chunk_rows,
+    estimated_gradient_bounds,
+    propagate_groups,
+    propagate_records,
+)
+from learning.recursion import (
+    ErrorRecursion,
+    RecordNorms,
+    Trace,
+    a_posteriori_upper,
+    proved_gradient_bounds,
+    published_upper,
+)
 from learning.release import gaussian_release
+from learning.schedule import schedule
 from learning.task import SGD, Learned, Task, check_request
-from learning.training import Step, sgd_steps, train
+from learning.training import train
+from learning.vectors import STORAGE, VectorStore
 from unlearning.claim import Assumption, Certificate, Reference, SeedPolicy, Status
-from unlearning.errors import PlanError
-from unlearning.protocols import Declaration, State
+from unlearning.errors import Diverged, PlanError
+from unlearning.ledger import Ledger
+from unlearning.protocols import Declaration, Diagnostic, State
 from unlearning.streams import Streams
+
+Bound = Literal["recursion", "published", "a-posteriori"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +88,29 @@ class HessianFreeState(Learned):
     """A learned state with what deletion needs.
 
     Attributes:
-        vectors: approximators of all records, [K, n, P], or None when they are propagated per request.
+        vectors: approximators of records, or None when they are propagated per request.
+        norms: what bounds any request without a replay, where vectors are kept and a theorem applies.
         error_upper: Δ per replica of all deletions so far; None before the first one or without a theorem.
         deleted: records deleted so far, bool [K, n].
+        learned: parameters before the first deletion, [K, P].
     """
 
-    vectors: Tensor | None = None
+    vectors: VectorStore | None = None
+    norms: RecordNorms | None = None
     error_upper: tuple[float, ...] | None = None
     deleted: Tensor | None = None
+    learned: Tensor | None = None
 
     def take(self, positions: list[int]) -> "HessianFreeState":
         """State of the replicas at these positions."""
         chosen = Learned.take(self, positions)
         return replace(
             chosen,
-            vectors=None if self.vectors is None else self.vectors[positions],
+            vectors=None if self.vectors is None else self.vectors.take(positions),
+            norms=None if self.norms is None else self.norms.take(positions),
             error_upper=None if self.error_upper is None else tuple(self.error_upper[p] for p in positions),
             deleted=None if self.deleted is None else self.deleted[positions],
+            learned=None if self.learned is None else self.learned[positions],
         )
 
 
@@ -85,10 +120,23 @@ class HessianFree:
 
     Attributes:
         vectors: "request" replays the recorded run for the records of a request (cost of about two trainings, no
-            storage); "all" stores n·P numbers per replica while learning and deletes by one addition.
+            storage); "all" keeps one vector per record while learning and deletes by one addition.
+        bound: which sensitivity bound the certificate states.
+        rows: with vectors="all", the records whose vectors are kept; None keeps all n.
+        storage: of kept vectors: "float64", "float32" or "bfloat16".
+        folder: where kept vectors lie, in a file per learning run; a run that was killed goes on where it stopped. None
+            keeps them in memory.
+        certificate: of bound="recursion": "replay" or "norms"; None takes norms where vectors are kept.
+        memory: bytes that the vectors propagated at once may take, with what is computed from them.
     """
 
     vectors: Literal["request", "all"] = "request"
+    bound: Bound = "recursion"
+    rows: tuple[int, ...] | None = None
+    storage: Literal["float64", "float32", "bfloat16"] = "float64"
+    folder: str | Path | None = None
+    certificate: Literal["replay", "norms"] | None = None
+    memory: int = 2**30
 
     declaration = Declaration(
         title="Hessian-free online unlearning",
@@ -107,201 +155,286 @@ class HessianFree:
     )
 
     def __post_init__(self) -> None:
-        """Check the field.
+        """Check the fields.
 
         Raises:
-            ValueError: an unknown choice.
+            ValueError: an unknown choice, or two that do not go together.
         """
         if self.vectors not in ("request", "all"):
             raise ValueError(f'vectors must be "request" or "all", got {self.vectors!r}.')
+        if self.bound not in ("recursion", "published", "a-posteriori"):
+            raise ValueError(f'bound must be "recursion", "published" or "a-posteriori", got {self.bound!r}.')
+        if self.storage not in STORAGE:
+            raise ValueError(f"storage must be one of {', '.join(STORAGE)}, got {self.storage!r}.")
+        if self.certificate not in (None, "replay", "norms"):
+            raise ValueError(f'certificate must be "replay" or "norms", got {self.certificate!r}.')
+        if self.memory < 1:
+            raise ValueError(f"memory must be a number of bytes >= 1, got {self.memory}.")
+        if self.vectors == "request":
+            for name, default in (("rows", None), ("storage", "float64"), ("folder", None)):
+                if getattr(self, name) != default:
+                    raise ValueError(f'{name} says how vectors are kept, which needs vectors="all".')
+            if self.certificate == "norms":
+                raise ValueError('certificate="norms" is kept with the vectors, which needs vectors="all".')
+        if self.rows is not None:
+            object.__setattr__(self, "rows", tuple(self.rows))
+            if not self.rows or len(set(self.rows)) < len(self.rows) or min(self.rows) < 0:
+                raise ValueError(f"rows must name different records, at least one, got {list(self.rows)}.")
 
     def check_task(self, task: Task) -> None:
-        """Refuse a recipe that is no gradient descent.
+        """Refuse a recipe that is no plain gradient descent, and rows outside the data.
 
         Raises:
-            PlanError: the recipe is of another kind.
+            PlanError: the recipe is of another kind, or projects; or a row does not exist.
         """
         _recipe(task)
+        if self.rows is not None and max(self.rows) >= task.rows:
+            raise PlanError(f"rows must name records below {task.rows}, got {max(self.rows)}.")
 
     def learn(self, task: Task, members: Tensor, *, streams: Streams) -> HessianFreeState:
-        """Run gradient descent; with vectors="all", propagate every record's vector along."""
-        _recipe(task)
+        """Run gradient descent; with vectors="all", propagate the records' vectors along.
+
+        Raises:
+            PlanError: the recipe is no plain gradient descent, or a row does not exist.
+            Diverged: the run left the finite numbers.
+            DamagedState: what an earlier run left in the folder is damaged.
+        """
+        self.check_task(task)
         none = torch.zeros_like(members)
         if self.vectors == "request":
             learned = train(task, members, streams=streams)
             return HessianFreeState(learned.parameters, task, members, streams, deleted=none)
-        own = torch.eye(task.rows, dtype=torch.bool, device=task.device)
-        groups = own.expand(members.shape[0], -1, -1) & members.unsqueeze(2)
-        run = _propagate(task, members, groups, streams, errors=False)
-        return HessianFreeState(run.parameters, task, members, streams, vectors=run.vectors, deleted=none)
+        task.check_members(members)
+        records = np.arange(task.rows) if self.rows is None else np.array(self.rows)
+        folder, checkpoint = None, None
+        if self.folder is not None:
+            chunk = chunk_rows(task, len(streams), self.memory)
+            folder = Path(self.folder) / fingerprint(task, members, streams, self.rows, self.storage, chunk)[:16]
+            checkpoint = Checkpoint(folder)
+        size, replicas = task.objective.size, len(streams)
+        store = VectorStore.create(replicas, records, size, self.storage, device=task.device, folder=folder)
+        certified = _certified(task) and self.bound == "recursion" and self.certificate != "replay"
+        parameters, norms = propagate_records(
+            task, members, streams, store, memory=self.memory, norms=certified, checkpoint=checkpoint
+        )
+        return HessianFreeState(parameters, task, members, streams, vectors=store, norms=norms, deleted=none)
 
     def unlearn(self, state: HessianFreeState, request: Tensor, *, streams: Streams) -> HessianFreeState:
-        """Add the vectors of the records in `request`; an empty request is the identity."""
+        """Add the vectors of the records in `request`; an empty request is the identity.
+
+        Raises:
+            ValueError: the request is no proper part of the training set, or names a record without a vector.
+            DamagedState: a stored vector is not finite.
+            Diverged: a vector is not finite.
+        """
         check_request(state, request)
         if not bool(request.any()):
             return state
         task, deleted = state.task, request if state.deleted is None else state.deleted | request
-        kept = state.members & ~request
         learned_from = state.members | (deleted & ~request)
-        certified = task.constants is not None and not _recipe(task).momentum
-        error = None
-        if state.vectors is None or certified:
-            # one replay gives the vectors of this request and the error of all deletions so far
+        recursive = self.bound == "recursion" and _certified(task)
+        trace, shift = None, None
+        if state.vectors is not None:
+            shift = state.vectors.total(request, task.dtype, task.device)
+        if state.vectors is None or (recursive and state.norms is None):
+            # one replay gives the vectors of this request and the numbers of all deletions so far
             first = bool((deleted == request).all())
             groups = request.unsqueeze(1) if first else torch.stack([request, deleted], 1)
-            run = _propagate(task, learned_from, groups, state.training_streams(), errors=certified)
-            error = None if run.error_upper is None else tuple(run.error_upper.tolist())
-            shift = run.vectors[:, 0]
-        if state.vectors is not None:
-            shift = (request.to(state.vectors.dtype).unsqueeze(1) @ state.vectors).squeeze(1)
-        return replace(state, parameters=state.parameters + shift, members=kept, error_upper=error, deleted=deleted)
+            run = propagate_groups(task, learned_from, groups, state.training_streams())
+            trace, shift = run.trace, run.vectors[:, 0] if shift is None else shift
+        elif recursive and state.norms is not None:
+            trace = state.norms.trace(deleted.cpu().numpy(), _recipe(task).divisor)
+        if shift is None or not bool(torch.isfinite(shift).all()):
+            raise Diverged(f"The vectors of task {task.name!r} left the finite numbers. Lower recipe.step_size.")
+        after = replace(
+            state,
+            parameters=state.parameters + shift,
+            members=state.members & ~request,
+            deleted=deleted,
+            learned=state.parameters if state.learned is None else state.learned,
+        )
+        return replace(after, error_upper=self._error_upper(after, learned_from, trace))
 
     def certify(self, state: HessianFreeState, request: Tensor) -> Certificate | None:
-        """The recursion bound; None for networks and with momentum, where no constant is proved."""
-        task = state.task
-        constants = task.constants
-        if constants is None or _recipe(task).momentum:
+        """Δ by the chosen bound; None where no theorem applies: momentum, and smooth networks unless published.
+
+        A model with a kink gets an infinite Δ and the assumption of smoothness, violated by the layers it names.
+        """
+        task, recipe = state.task, _recipe(state.task)
+        if recipe.momentum or (_certified(task) is False and task.objective.smooth and self.bound != "published"):
             return None
         error = state.error_upper if state.error_upper is not None else (0.0,) * state.parameters.shape[0]
-        divisor = _recipe(task).divisor
+        theorem = _THEOREMS[self.bound]
+        if self.bound == "recursion" and state.norms is not None:
+            theorem += ", gradients bounded by norms per record"
         assumptions = (
-            Assumption("inputs have norm at most R", Status.PROVED, "rows are clipped to R", constants.norm_upper),
-            Assumption(
-                "the loss is λ-strongly convex", Status.PROVED, "½λ‖w‖² in every record", constants.strong_convexity
-            ),
-            Assumption("the loss is L-smooth", Status.PROVED, "closed form in R", constants.smoothness_upper),
-            Assumption(
-                "the Hessian is C-Lipschitz", Status.PROVED, "closed form in R", constants.hessian_lipschitz_upper
-            ),
+            *self._constants(task),
             Assumption(
                 "the reference uses the same initial point and batches",
                 Status.CHECKED,
-                f"the audit's paired retraining does, with the {divisor} divisor",
+                f"the audit's paired retraining does, with the {recipe.divisor} divisor",
             ),
             Assumption("no step was clipped", Status.PROVED, "the recipe has no clipping"),
+            *self._stored(state),
             Assumption("exact arithmetic", Status.ASSUMED, f"{task.dtype} throughout; rounding is not in Δ"),
         )
-        return Certificate(f"error recursion after Qiao et al. 2025, {divisor} divisor", error, assumptions)
+        return Certificate(f"{theorem}, {recipe.divisor} divisor", error, assumptions)
 
     def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
         """Parameters + N(0, σ²I)."""
         return gaussian_release(state, noise_scale, streams=streams)
 
+    def diagnostics(self, state: HessianFreeState) -> tuple[Diagnostic, ...]:
+        """Norm of the added vectors, Δ beside it, and the distance to the minimiser of the retained records."""
+        learned = state.parameters if state.learned is None else state.learned
+        moved = torch.linalg.vector_norm(state.parameters - learned, dim=1, dtype=torch.float64)
+        found = [
+            Diagnostic("norm of the added vectors", "how far unlearning moved the model", tuple(moved.tolist())),
+        ]
+        if state.error_upper is not None:
+            ratio = tuple(d / m if m > 0 else 0.0 for d, m in zip(state.error_upper, moved.tolist(), strict=True))
+            meaning = "above 1 the bound allows an error larger than the correction itself"
+            found.append(Diagnostic("sensitivity over the norm of the added vectors", meaning, ratio))
+        constants = state.task.constants
+        if constants is not None:
+            gradient = full_gradient(state.task, state.parameters, state.members)
+            distance = gradient.norm(dim=1).double() / constants.strong_convexity
+            meaning = "‖∇F_r‖/λ, at least the distance to the minimiser of the retained records; decides nothing"
+            found.append(Diagnostic("distance to the minimiser, upper", meaning, tuple(distance.tolist())))
+        return tuple(found)
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    parameters: Tensor
-    vectors: Tensor
-    error_upper: Tensor | None
+    def session(self, state: HessianFreeState, ledger: Ledger) -> DeletionSession:
+        """Take one learned replica into service: deletions in place, releases on the books.
 
+        The state's vectors become the session's: what it deletes is erased from them.
 
-def _propagate(task: Task, members: Tensor, groups: Tensor, streams: Streams, *, errors: bool) -> _Run:
-    """Replay the run on `members` with one vector per group, groups bool [K, R, n]; bound the last group's error."""
-    recipe = _recipe(task)
-    replicas, count, _ = groups.shape
-    vectors = torch.zeros(replicas, count, task.objective.size, dtype=task.dtype, device=task.device)
-    velocity = torch.zeros_like(vectors)
-    constants = task.constants if errors else None
-    bound = _Errors(constants, replicas, task) if constants is not None else None
-    step = None
-    for step in sgd_steps(task, members, streams=streams):
-        chosen = groups.gather(2, step.rows.unsqueeze(1).expand(-1, count, -1)) & step.member.unsqueeze(1)
-        injection = _injection(step, chosen, recipe.divisor)
-        change = step.point.hvp(step.weights, vectors) - injection
-        if bound is not None:
-            bound.advance(step, chosen[:, -1], injection[:, -1], recipe.divisor)
-        if recipe.momentum:
-            velocity = recipe.momentum * velocity + change
-            change = velocity
-        vectors = vectors - step.step_size * change
-        if bound is not None:
-            bound.tighten(vectors[:, -1])
-    if step is None:
-        raise ValueError("A recipe must have at least one step.")
-    return _Run(step.following, vectors, None if bound is None else bound.sensitivity_upper(vectors[:, -1]))
-
-
-def _injection(step: Step, chosen: Tensor, divisor: str) -> Tensor:
-    """What each group's vector receives in this step, [K, R, P], for the chosen records, bool [K, R, B]."""
-    weights = chosen.to(step.parameters.dtype)
-    if divisor == "fixed":
-        return step.point.gradients(weights / step.divisor[:, None, None])
-    present = step.member.sum(1)
-    # a batch of one record that is removed: the retraining skips the step, and the record's own gradient comes back
-    alone = (present == 1).to(weights.dtype)
-    removed = weights.sum(2, keepdim=True)
-    below = (present - 1).clamp(min=1).to(weights.dtype)[:, None, None]
-    total = step.point.gradients(weights / below)
-    return total - (1 - alone)[:, None, None] * removed / below * step.gradient.unsqueeze(1)
-
-
-class _Errors:
-    """The recursion of the module's docstring, one (D, E) per replica.
-
-    Guarantee: D bounds ‖retrained − learned‖ and E bounds ‖retrained − learned − vectors‖ after every step.
-    """
-
-    def __init__(self, constants: Constants, replicas: int, task: Task) -> None:
-        self.constants = constants
-        self.distance = torch.zeros(replicas, dtype=torch.float64, device=task.device)
-        self.error = torch.zeros_like(self.distance)
-
-    def _contraction_upper(self, step_size: float, share: Tensor) -> Tensor:
-        strong, smooth = self.constants.strong_convexity, self.constants.smoothness_upper
-        return torch.maximum((1 - step_size * share * strong).abs(), (1 - step_size * share * smooth).abs())
-
-    def advance(self, step: Step, chosen: Tensor, injection: Tensor, divisor: str) -> None:
-        """Bounds at t + 1 from bounds at t; `chosen` bool [K, B] are the removed records, `injection` [K, P]."""
-        present, removed = step.member.sum(1).to(torch.float64), chosen.sum(1).to(torch.float64)
-        if divisor == "fixed":
-            self._advance_fixed(step, present, removed, injection)
-        else:
-            self._advance_remaining(step, present, removed, injection)
-
-    def _advance_fixed(self, step: Step, present: Tensor, removed: Tensor, injection: Tensor) -> None:
-        eta, c = step.step_size, self.constants
-        kept, share = (present - removed) / step.divisor, removed / step.divisor
-        error = self._contraction_upper(eta, present / step.divisor) * self.error + eta * (
-            kept * c.hessian_lipschitz_upper / 2 * self.distance**2 + share * c.smoothness_upper * self.distance
-        )
-        self.distance = self._contraction_upper(eta, kept) * self.distance + eta * injection.norm(dim=1).double()
-        self.error = error
-
-    def _advance_remaining(self, step: Step, present: Tensor, removed: Tensor, injection: Tensor) -> None:
-        eta, c = step.step_size, self.constants
-        contraction = self._contraction_upper(eta, torch.ones_like(present))
-        # injection = s/(c−1); s = 0 where the only record of a batch is removed, and c − 1 = 0 there
-        pull = injection.norm(dim=1).double() * (present - 1)
-        kept = (present - removed).clamp(min=1)
-        additive = (1 / kept - 1 / (present - 1).clamp(min=1)).abs() * pull
-        error = contraction * self.error + eta * (
-            c.hessian_lipschitz_upper / 2 * self.distance**2
-            + removed / present.clamp(min=1) * (c.smoothness_upper - c.strong_convexity) * self.distance
-            + additive
-        )
-        distance = contraction * self.distance + eta * pull / kept
-        gradient = step.gradient.norm(dim=1).double()
-        missing = (step.gradient - injection).norm(dim=1).double()
-        whole_error = contraction * self.error + eta * (c.smoothness_upper * self.distance + missing)
-        whole = (removed == present) & (present > 0)
-        empty = present == 0
-        error = torch.where(whole, whole_error, error)
-        distance = torch.where(whole, self.distance + eta * gradient, distance)
-        self.error, self.distance = torch.where(empty, self.error, error), torch.where(empty, self.distance, distance)
-
-    def tighten(self, vector: Tensor) -> None:
-        """D ← min(D, ‖a‖ + E)."""
-        self.distance = torch.minimum(self.distance, vector.norm(dim=1).double() + self.error)
-
-    def sensitivity_upper(self, vector: Tensor) -> Tensor:
-        """Δ = min(E, D + ‖a‖), per replica.
-
-        Guarantee: at least ‖unlearned − retrained‖ in exact arithmetic.
+        Raises:
+            ValueError: the state holds several replicas, no vectors, or earlier deletions.
+            PlanError: no theorem gives Δ without a replay.
         """
-        return torch.minimum(self.error, self.distance + vector.norm(dim=1).double())
+        if state.vectors is None or state.parameters.shape[0] != 1 or state.learned is not None:
+            raise ValueError('A session needs one replica, learned with vectors="all" and without earlier deletions.')
+        constants = state.task.constants
+        if state.norms is None or constants is None:
+            raise PlanError(
+                'A session certifies from norms: learn a model with proved constants, bound="recursion", no momentum.'
+            )
+        certificate = OnlineCertificate(state.norms, constants, _recipe(state.task).divisor)
+        return DeletionSession(
+            state.parameters[0].clone(), state.vectors, state.members[0].cpu().numpy().copy(), ledger, certificate
+        )
+
+    def _error_upper(
+        self, state: HessianFreeState, learned_from: Tensor, trace: Trace | None
+    ) -> tuple[float, ...] | None:
+        """Δ of all deletions so far, in the state after them; None without a theorem."""
+        task, recipe, constants, deleted = state.task, _recipe(state.task), state.task.constants, state.deleted
+        if recipe.momentum or deleted is None:
+            return None
+        asked = deleted.cpu().numpy()
+        if not task.objective.smooth:
+            return tuple(math.inf if own.any() else 0.0 for own in asked)
+        fixed = recipe.divisor == "fixed"
+        if self.bound == "recursion":
+            if constants is None or trace is None:
+                return None
+            found = ErrorRecursion(constants, recipe.divisor).sensitivity_upper(trace)
+        else:
+            streams = state.training_streams()
+            counts = _counts(task, learned_from, deleted, streams)
+            start = task.objective.initial(streams.generators("initial")).to(task.device, task.dtype)
+            if self.bound == "published":
+                if constants is None:
+                    bounds = estimated_gradient_bounds(task, learned_from, streams)
+                else:
+                    norm = start.norm(dim=1).double().cpu().numpy()
+                    proved = proved_gradient_bounds(constants, counts, norm, fixed=fixed)
+                    if proved is None:
+                        return tuple(math.inf if own.any() else 0.0 for own in asked)
+                    bounds = proved
+                found = published_upper(counts, bounds, recipe.divisor)
+            elif constants is None:
+                return None
+            else:
+                apart = (start - state.parameters).norm(dim=1).double().cpu().numpy()
+                residual = batch_gradients(task, state.parameters, state.members, schedule(task, streams))
+                found = a_posteriori_upper(constants, counts, apart, residual, fixed=fixed)
+        stored = np.zeros(len(found))
+        if state.vectors is not None and self.bound != "a-posteriori":  # which holds at any point, rounded or not
+            stored = state.vectors.rounding_upper(asked)
+        return tuple(float(d + s) if own.any() else 0.0 for d, s, own in zip(found, stored, asked, strict=True))
+
+    def _constants(self, task: Task) -> tuple[Assumption, ...]:
+        """What the bound assumes of the loss."""
+        constants, smooth = task.constants, _kinks(task)
+        if constants is None:
+            measured = (
+                Assumption("ρ bounds every step's factor", Status.ESTIMATED, "Ritz values of the batch's Hessian"),
+                Assumption("gradients have norm at most G", Status.ESTIMATED, "largest one along the learning run"),
+            )
+            return (smooth, *measured) if self.bound == "published" else (smooth,)
+        convex = Assumption(
+            "the loss is λ-strongly convex", Status.PROVED, "½λ‖w‖² in every record", constants.strong_convexity
+        )
+        found = [
+            Assumption("inputs have norm at most R", Status.PROVED, "rows are clipped to R", constants.norm_upper),
+            convex,
+            Assumption("the loss is L-smooth", Status.PROVED, "closed form in R", constants.smoothness_upper),
+        ]
+        if self.bound == "recursion":
+            found.append(
+                Assumption(
+                    "the Hessian is C-Lipschitz", Status.PROVED, "closed form in R", constants.hessian_lipschitz_upper
+                )
+            )
+        if self.bound == "published":
+            known = constants.gradient_bound_upper is not None
+            how = "loss part in closed form in R, λ‖w‖ from the recipe" if known else "targets are unbounded: no G is"
+            status = Status.PROVED if known else Status.VIOLATED
+            found.append(Assumption("gradients have norm at most G along both runs", status, how))
+        return tuple(found)
+
+    def _stored(self, state: HessianFreeState) -> tuple[Assumption, ...]:
+        if state.vectors is None or state.vectors.storage == "float64" or self.bound == "a-posteriori":
+            return ()
+        how = f"measured when the vectors were stored in {state.vectors.storage}"
+        return (Assumption("Δ holds the rounding of stored vectors", Status.CHECKED, how),)
+
+
+_THEOREMS = {
+    "recursion": "error recursion after Qiao et al. 2025",
+    "published": "2ηGζ after Qiao et al. 2025, the series summed",
+    "a-posteriori": "strong convexity along the retained batches, at the unlearned model",
+}
+
+
+def _certified(task: Task) -> bool:
+    """Whether constants are proved and the recipe is one that the theorems cover."""
+    return task.constants is not None and not _recipe(task).momentum
+
+
+def _kinks(task: Task) -> Assumption:
+    what = "the loss is smooth, with a Lipschitz Hessian"
+    if task.objective.smooth:
+        return Assumption(what, Status.ASSUMED, f"no layer with a kink in {task.objective.description}")
+    return Assumption(what, Status.VIOLATED, f"a layer has a kink (rectifier or maximum): {task.objective.description}")
+
+
+def _counts(task: Task, learned_from: Tensor, deleted: Tensor, streams: Streams) -> Trace:
+    """The trace of a request as far as the batches alone tell it; the norms are zero."""
+    plan = schedule(task, streams)
+    present, removed = (plan.counts(mask.cpu().numpy()) for mask in (learned_from, deleted))
+    zero = np.zeros_like(present)
+    return Trace(plan.step_sizes, plan.sizes().astype(np.float64), present, removed, zero, zero, zero)
 
 
 def _recipe(task: Task) -> SGD:
-    if not isinstance(task.recipe, SGD):
-        raise PlanError(f'method hessian-free needs recipe.kind = "sgd", got {task.recipe}.')
-    return task.recipe
+    recipe = task.recipe
+    if not isinstance(recipe, SGD):
+        raise PlanError(f'method hessian-free needs recipe.kind = "sgd", got {recipe}.')
+    if getattr(recipe, "radius", None) is not None:
+        raise PlanError(
+            f"method hessian-free has no theorem for projected steps, got recipe.radius = {recipe.radius:g}. Leave "
+            "radius out."
+        )
+    return recipe

@@ -15,8 +15,8 @@ from scipy import stats
 from unlearning.protocols import AnyMethod
 
 from .base import LawBroken, LawNotApplicable
-from .problems import MODELS, Descent, Problem
-from .strategies import accepted_kinds
+from .problems import MODELS, Problem
+from .strategies import accepted_kinds, smallest_descent
 
 REPLICAS, CALLS, SCALE = 200, 12, 0.37
 _FAILURE_PROBABILITY = 1e-9  # of the law: divided over its tests
@@ -36,10 +36,8 @@ def check_release(method: AnyMethod, *, device: str = "cpu") -> None:
     kinds = accepted_kinds(method, MODELS)
     if not kinds:
         raise LawNotApplicable("the method accepts none of the problems that this law is stated for")
-    model, descent = next(((m, d) for m, d in kinds if m == "softmax"), kinds[0])
-    problem = Problem(
-        model, rows=6, columns=4, replicas=REPLICAS, seed=11, descent=Descent(1, 3, 0.3) if descent else None
-    )
+    model, recipe = next(((m, r) for m, r in kinds if m == "softmax"), kinds[0])
+    problem = Problem(model, rows=6, columns=4, replicas=REPLICAS, seed=11, descent=smallest_descent(recipe))
     task, streams = problem.task(device), problem.streams
     learned: Any = method.learn(task, problem.members(device), streams=streams)
     state: Any = method.unlearn(learned, problem.request(device), streams=streams.child("unlearning"))

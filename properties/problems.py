@@ -15,6 +15,7 @@ from learning.task import SGD, Minimise, Task
 from unlearning.streams import Streams
 
 Model = Literal["ridge", "binary", "softmax", "network"]
+Recipe = Literal["minimise", "descent", "projected"]
 Geometry = Literal["round", "flat", "duplicated", "constant column", "separable", "one class", "aligned", "spike"]
 
 MODELS: tuple[Model, ...] = ("ridge", "binary", "softmax", "network")
@@ -42,6 +43,7 @@ class Descent:
         decay: factor per step.
         momentum: heavy-ball factor.
         divisor: "fixed" or "remaining".
+        radius: of the ball that every step is projected onto, or None.
     """
 
     epochs: int = 2
@@ -50,6 +52,7 @@ class Descent:
     decay: float = 1.0
     momentum: float = 0.0
     divisor: str = "remaining"
+    radius: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,13 @@ class Problem:
         return Network(mlp(self.columns, [3], CLASSES["network"], "tanh"), self.regularisation)
 
     @property
+    def kind(self) -> tuple[Model, Recipe]:
+        """Which objective, and how it is learned."""
+        if self.descent is None:
+            return self.model, "minimise"
+        return self.model, "descent" if self.descent.radius is None else "projected"
+
+    @property
     def streams(self) -> Streams:
         """Training streams of the replicas."""
         return Streams(self.seed, tuple(range(self.replicas))).child("properties")
@@ -142,7 +152,7 @@ class Problem:
         constants = self.objective.constants(max(norm_upper, 1e-6))
         smoothness = 1.0 if constants is None else constants.smoothness_upper
         d = self.descent
-        return SGD(d.epochs, d.batch_size, d.stability / smoothness, d.decay, d.momentum, d.divisor)
+        return SGD(d.epochs, d.batch_size, d.stability / smoothness, d.decay, d.momentum, d.divisor, d.radius)
 
 
 def _records(problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.generic]]:

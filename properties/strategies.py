@@ -8,20 +8,27 @@ from hypothesis import strategies as st
 from unlearning.errors import PlanError
 from unlearning.protocols import AnyMethod, ChecksTask
 
-from .problems import GEOMETRIES, MODELS, Descent, Geometry, Model, Problem
+from .problems import GEOMETRIES, MODELS, Descent, Geometry, Model, Problem, Recipe
 
-Kind = tuple[Model, bool]  # which objective, and whether it is trained by gradient descent
+Kind = tuple[Model, Recipe]
+
+RECIPES: tuple[Recipe, ...] = ("descent", "projected", "minimise")
 
 LINEAR: tuple[Model, ...] = ("ridge", "binary", "softmax")
 
 
 def accepted_kinds(method: AnyMethod, models: Sequence[Model] = MODELS) -> list[Kind]:
     """Kinds of problems that the method can learn: what it refuses with PlanError is not for it."""
-    return [(model, descent) for model in models for descent in (True, False) if _accepts(method, model, descent)]
+    return [(model, recipe) for model in models for recipe in RECIPES if _accepts(method, model, recipe)]
 
 
-def _accepts(method: AnyMethod, model: Model, descent: bool) -> bool:
-    problem = Problem(model, descent=Descent(epochs=1) if descent else None)
+def smallest_descent(recipe: Recipe) -> Descent | None:
+    """One epoch of a recipe; None for the minimiser."""
+    return None if recipe == "minimise" else Descent(epochs=1, radius=1.0 if recipe == "projected" else None)
+
+
+def _accepts(method: AnyMethod, model: Model, recipe: Recipe) -> bool:
+    problem = Problem(model, descent=smallest_descent(recipe))
     task = problem.task()
     try:
         if isinstance(method, ChecksTask):
@@ -33,7 +40,9 @@ def _accepts(method: AnyMethod, model: Model, descent: bool) -> bool:
 
 
 @st.composite
-def descents(draw: st.DrawFn, rows: int, *, momentum: bool = False, network: bool = False) -> Descent:
+def descents(
+    draw: st.DrawFn, rows: int, *, momentum: bool = False, network: bool = False, projected: bool = False
+) -> Descent:
     """Recipes: batches that need not divide n, decaying steps, both divisors, steps up to 1.99/L; at most 24 steps."""
     batch_size = draw(st.integers(max(1, rows // 8), rows))
     steps = -(-rows // batch_size)
@@ -44,6 +53,7 @@ def descents(draw: st.DrawFn, rows: int, *, momentum: bool = False, network: boo
         decay=draw(st.sampled_from([1.0, 0.995, 0.8])),
         momentum=draw(st.sampled_from([0.0, 0.0, 0.5, 0.9])) if momentum else 0.0,
         divisor=draw(st.sampled_from(["remaining", "fixed"])),
+        radius=draw(st.sampled_from([0.1, 1.0, 10.0])) if projected else None,
     )
 
 
@@ -59,7 +69,7 @@ def problems(
         momentum: whether recipes may have it.
         largest_request: most records to forget; n − 1 without it.
     """
-    model, descent = draw(st.sampled_from(list(kinds)))
+    model, recipe = draw(st.sampled_from(list(kinds)))
     network = model == "network"
     rows = draw(st.integers(2, 10 if network else 40))
     geometry: Geometry = draw(st.sampled_from(GEOMETRIES))
@@ -74,7 +84,9 @@ def problems(
         request_size=draw(st.integers(1, most)),
         replicas=draw(st.integers(1, 3)),
         seed=draw(st.integers(0, 2**16)),
-        descent=draw(descents(rows, momentum=momentum, network=network)) if descent else None,
+        descent=None
+        if recipe == "minimise"
+        else draw(descents(rows, momentum=momentum, network=network, projected=recipe == "projected")),
         by_label=draw(st.booleans()),
     )
 

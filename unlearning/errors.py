@@ -37,6 +37,10 @@ class RecordError(CertunlearnError, ValueError):
     """A record file is missing, damaged, or belongs to something else."""
 
 
+class DamagedState(CertunlearnError, ValueError):
+    """Something stored for unlearning is damaged, unfinished, or belongs to another run; nothing was changed."""
+
+
 class ShapeMismatch(CertunlearnError, ValueError):
     """Two arrays that must agree in shape do not."""
 

@@ -23,7 +23,9 @@ class Declaration:
         stores: what the state keeps for unlearning.
         differs: what this code does otherwise than the paper, one sentence each.
         additive: requests add up: in any order, or all at once, they give one model to rounding.
-        exact_on_quadratics: on a quadratic loss the unlearned model is the retrained one to rounding.
+        exact_on_quadratics: on a quadratic loss whose training finds the minimiser, the unlearned model is the
+            retrained one to rounding.
+        draws: unlearning draws random numbers of its own (minibatches), so that every run is unlearned anew.
         exempt: laws that do not apply, each with the reason.
     """
 
@@ -36,6 +38,7 @@ class Declaration:
     differs: tuple[str, ...] = ()
     additive: bool = False
     exact_on_quadratics: bool = False
+    draws: bool = False
     exempt: dict[str, str] = field(default_factory=dict)
 
 

@@ -13,8 +13,8 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from learning.minimiser import full_gradient, full_hessian, minimise
 from learning.networks import Network
 from learning.release import gaussian_release
-from learning.task import SGD, Learned, Minimise, Task, check_request
-from learning.training import sgd_steps, train
+from learning.task import SGD, Adam, Learned, Minimise, Task, check_request
+from learning.training import project, sgd_steps, train
 from learning.workers import run_chunks
 from properties.problems import Descent, Problem
 from tests.methods.oracles import descend, gradient, hessian
@@ -74,6 +74,92 @@ def test_a_replica_of_the_minimiser_stops_where_it_would_stop_alone() -> None:
     together = minimise(task, mask, 1e-2)
     for k in range(2):
         torch.testing.assert_close(minimise(task, mask[k : k + 1], 1e-2)[0], together[k], rtol=0, atol=1e-13)
+
+
+RECIPES = {
+    "adam": Adam(3, 3, 0.05),
+    "adam, decaying, other memories": Adam(3, 2, 0.3, 0.9, 0.5, 0.9, 1e-3),
+    "adam, fixed divisor, in a ball": Adam(3, 3, 0.2, divisor="fixed", radius=0.3),
+    "momentum, in a ball": SGD(3, 3, 0.5, 0.9, 0.5, radius=0.3),
+    "descent, in a ball": SGD(3, 1, 0.5, radius=0.2),
+}
+
+
+def one_by_torch(task: Task, members: set[int], streams: Streams) -> torch.Tensor:
+    """One model, by torch.optim, projected after every step; parameters [P]."""
+    recipe = task.recipe
+
+    def inside(w: torch.Tensor) -> torch.Tensor:
+        return w if recipe.radius is None or w.norm() <= recipe.radius else w / w.norm() * recipe.radius
+
+    w = inside(task.objective.initial(streams.generators("initial"))[0]).requires_grad_()
+    order_stream = streams.generator("order", 0)
+    if isinstance(recipe, Adam):
+        optimiser = torch.optim.Adam([w], recipe.step_size, (recipe.first, recipe.second), recipe.stability)
+    else:
+        optimiser = torch.optim.SGD([w], recipe.step_size, recipe.momentum)
+    for _ in range(recipe.epochs):
+        order = order_stream.permutation(task.rows)
+        for start in range(0, task.rows, recipe.batch_size):
+            whole = [int(i) for i in order[start : start + recipe.batch_size]]
+            batch = [i for i in whole if i in members]
+            divisor = len(whole) if recipe.divisor == "fixed" else max(len(batch), 1)
+            w.grad = sum((gradient(task, w, i) for i in batch), torch.zeros_like(w)) / divisor
+            optimiser.step()
+            with torch.no_grad():
+                w.copy_(inside(w))
+            for group in optimiser.param_groups:
+                group["lr"] *= recipe.decay
+    return w.detach()
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [*((name, "softmax") for name in RECIPES), ("adam, fixed divisor, in a ball", "network")]
+)
+@pytest.mark.parametrize("device", DEVICES)
+def test_recipes_against_torch_optim(name: str, model: str, device: str) -> None:
+    problem = Problem(model, 7, 2, 0.1, 1.0, "round", 4, 3, 9, Descent())
+    mask, recipe = members(problem, device), RECIPES[name]
+    task = replace(problem.task(device), recipe=recipe)
+    fleet = train(task, mask, streams=problem.streams).parameters
+    assert recipe.radius is None or float(fleet.norm(dim=1).max()) <= recipe.radius * (1 + 1e-15)
+    on_cpu = replace(problem.task(), recipe=recipe)
+    for replica in range(problem.replicas):
+        own = set(mask[replica].nonzero().flatten().tolist())
+        expected = one_by_torch(on_cpu, own, problem.streams.select([replica]))
+        torch.testing.assert_close(fleet[replica].cpu(), expected, rtol=1e-10, atol=1e-10)
+    for chunk in ([2], [1, 0]):
+        apart = train(task, mask[chunk], streams=problem.streams.select(chunk)).parameters
+        torch.testing.assert_close(apart, fleet[chunk], rtol=1e-12, atol=1e-13)
+
+
+def test_projection_is_the_identity_inside_and_exact_outside() -> None:
+    w = torch.tensor([[0.3, -0.4], [3.0, -4.0], [0.6, 0.8], [0.0, 0.0]], dtype=torch.float64)
+    found = project(w, 1.0)
+    assert torch.equal(found[[0, 2, 3]], w[[0, 2, 3]])
+    torch.testing.assert_close(found[1], torch.tensor([0.6, -0.8], dtype=torch.float64), rtol=1e-15, atol=0)
+    assert project(w, None) is w
+    points = torch.from_numpy(np.random.default_rng(0).standard_normal((100, 2)))
+    points = points / points.norm(dim=1, keepdim=True).clamp(min=1)
+    assert bool(((points - w[1]).norm(dim=1) >= (found[1] - w[1]).norm()).all())  # the nearest point of the ball
+
+
+def test_every_step_ends_in_the_ball() -> None:
+    problem = Problem("network", 7, 2, 0.1, 1.0, "round", 4, 2, 9, Descent())
+    task = replace(problem.task(), recipe=Adam(3, 2, 0.5, radius=0.4))
+    steps = list(sgd_steps(task, problem.members(), streams=problem.streams))
+    assert all(float(s.following.norm(dim=1).max()) <= 0.4 * (1 + 1e-15) for s in steps)
+    assert float(steps[0].parameters.norm(dim=1).max()) <= 0.4 * (1 + 1e-15)  # the initial point too
+
+
+def test_recipes_in_words_and_their_checks() -> None:
+    assert str(SGD(2, 8, 0.1, radius=20.0)).endswith("remaining divisor, projected onto the ball of radius 20")
+    assert str(Adam(2, 8, 0.1, 0.5)).startswith("Adam (0.9, 0.999), 2 epochs, batches of 8, step size 0.1, decay 0.5")
+    for fields in ({"radius": 0.0}, {"radius": float("nan")}, {"first": 1.0}, {"second": -0.1}, {"stability": 0.0}):
+        with pytest.raises(PlanError, match=next(iter(fields))):
+            Adam(1, 1, 0.1, **fields)
+    with pytest.raises(PlanError, match="radius must be > 0 or left out, got -1.0"):
+        SGD(1, 1, 0.1, radius=-1.0)
 
 
 def test_divisors_differ_only_where_records_are_missing() -> None:

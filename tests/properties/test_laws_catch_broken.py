@@ -5,6 +5,7 @@ import pytest
 from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
+from methods.zhang2024certified import CertifiedUnlearning
 from properties import LAWS, LawBroken, LawNotApplicable, problems
 from tests.broken import twins
 from unlearning.protocols import AnyMethod
@@ -68,7 +69,18 @@ def test_every_law_has_a_twin() -> None:
     assert set(CATCHES) == set(LAWS)
 
 
-VARIANTS = [HF, HessianFree("all"), NEWTON, NewtonStep("published"), NewtonStep("a-posteriori"), RETRAIN]
+VARIANTS = [
+    HF,
+    HessianFree("all"),
+    HessianFree("all", storage="bfloat16"),
+    HessianFree(bound="published"),
+    HessianFree("all", "a-posteriori"),
+    NEWTON,
+    NewtonStep("published"),
+    NewtonStep("a-posteriori"),
+    CertifiedUnlearning(bound="measured"),
+    RETRAIN,
+]
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -1,0 +1,196 @@
+"""What second-order updates share: the state they leave, the retained objective at it, and what strong convexity says.
+
+A second-order update moves every replica that was asked something by a step computed from ∇F_r and ∇²F_r, in float64
+whatever the task's dtype; the others stay where they are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from unlearning.claim import Assumption, Certificate, Status
+from unlearning.errors import Diverged, PlanError
+from unlearning.protocols import Diagnostic
+
+from .full import FullObjective
+from .task import Learned, Minimise, Task, check_request
+
+_BYTES = 2**30
+DENSE_LIMIT = 2_000  # parameters up to which an eigendecomposition is the default
+LARGEST_DENSE = 20_000  # parameters up to which one is made at all: 3 GB a matrix, and five of them
+
+
+@dataclass(frozen=True, slots=True)
+class Moved(Learned):
+    """An unlearned state with what was measured on the way.
+
+    Attributes:
+        measured: name of a quantity in `MEANINGS` → its value in each replica, [K], float64; of the last request, and
+            NaN in a replica whose request was empty.
+    """
+
+    measured: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self, positions: list[int]) -> "Moved":
+        """State of the replicas at these positions."""
+        chosen = Learned.take(self, positions)
+        return replace(chosen, measured={name: values[positions] for name, values in self.measured.items()})
+
+
+MEANINGS = {
+    "step length": "‖w̃ − w‖, how far the update moved the parameters.",
+    "alpha": "α of the dual, the length of the (longest) cubic step: ‖d‖ = α at the optimum.",
+    "primal-dual gap": "(m(d) − D(α))/|D(α)|, 0 for the exact minimiser of the cubic model (of its Krylov space).",
+    "smallest eigenvalue": "λ_min of the retained Hessian at the first step; an upper estimate from a Krylov space.",
+    "largest eigenvalue": "λ_max of the retained Hessian at the first step; a lower estimate from a Krylov space.",
+    "gradient before": "‖∇F_r(w)‖ at the original parameters.",
+    "gradient after": "‖∇F_r(w̃)‖ at the unlearned parameters.",
+    "residual": "Relative residual of the step's linear equation, in the full space.",
+    "hard cases": "Number of steps that met the hard case: g ⟂ the lowest eigenspace.",
+    "dimension": "Largest dimension of the space that a step was computed in.",
+    "kept eigenvalues": "Number of eigenvalues above the cutoff of the pseudo-inverse.",
+    "Cauchy steps": "Number of steps along −g, where ‖g‖ ≥ L²/M.",
+    "smoothness": "L that decides between the Cauchy step and descent; estimated where none was given or proved.",
+}
+
+
+def diagnostics(state: Learned) -> tuple[Diagnostic, ...]:
+    """What was measured, one value per replica; nothing before the first request."""
+    if not isinstance(state, Moved):
+        return ()
+    return tuple(Diagnostic(name, MEANINGS[name], tuple(v.tolist())) for name, v in state.measured.items())
+
+
+def check_dense(task: Task) -> None:
+    """Refuse a model whose P × P Hessian is out of reach.
+
+    Raises:
+        PlanError: more parameters than an eigendecomposition can take.
+    """
+    if task.objective.size > LARGEST_DENSE:
+        raise PlanError(
+            f"model must have at most {LARGEST_DENSE} parameters for a dense Hessian, got {task.objective.size} on "
+            f'task {task.name!r}. Use method cure-newton with solver = "krylov", or scure-newton.'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some replicas, to be moved together.
+
+    Attributes:
+        task: the task.
+        positions: of the replicas on the replica axis, [B].
+        kept: records that are left, bool [B, n].
+        parameters: where they stand, [B, P], float64.
+    """
+
+    task: Task
+    positions: Tensor
+    kept: Tensor
+    parameters: Tensor
+
+    def objective(self, parameters: Tensor) -> FullObjective:
+        """F_r at these parameters [B, P]."""
+        return FullObjective(self.task, parameters, self.kept)
+
+    def gradient(self, parameters: Tensor) -> Tensor:
+        """∇F_r, [B, P].
+
+        Raises:
+            Diverged: it is not finite.
+        """
+        found = self.objective(parameters).gradient()
+        refuse_not_finite(found, "the gradient of the retained records", self)
+        return found
+
+    def hessian(self, parameters: Tensor) -> Tensor:
+        """∇²F_r, [B, P, P].
+
+        Raises:
+            Diverged: it is not finite.
+        """
+        found = self.objective(parameters).hessian()
+        refuse_not_finite(found, "the Hessian of the retained records", self)
+        return found
+
+
+def refuse_not_finite(found: Tensor, what: str, block: Block) -> None:
+    """Refuse NaN and infinity before they touch a model.
+
+    Raises:
+        Diverged: an entry is not finite; names the replica.
+    """
+    bad = ~torch.isfinite(found).flatten(1).all(1)
+    if bool(bad.any()):
+        position = int(block.positions[bad.nonzero()[0, 0]])
+        raise Diverged(
+            f"Unlearning on task {block.task.name!r} must stay finite, but {what} is not in the replica at position "
+            f"{position}; the learned model is unchanged. Look for NaN or infinity in the features and parameters."
+        )
+
+
+def blocks(state: Learned, request: Tensor, *, dense: bool) -> Iterator[Block]:
+    """Replicas whose request is not empty, by blocks that fit in memory; dense: several P × P matrices each.
+
+    Raises:
+        ShapeMismatch: the request is not [K, n].
+        ValueError: a record is not (or no longer) a member, or nothing would be left.
+        PlanError: the model is too large for a dense Hessian.
+    """
+    check_request(state, request)
+    if dense:
+        check_dense(state.task)
+    moving = request.any(1).nonzero().flatten()
+    size = state.parameters.shape[1]
+    count = max(1, _BYTES // (8 * size * (6 * size if dense else 400)))
+    for start in range(0, len(moving), count):
+        positions = moving[start : start + count]
+        kept = state.members[positions] & ~request[positions]
+        yield Block(state.task, positions, kept, state.parameters[positions].double())
+
+
+def moved(state: Learned, request: Tensor, parts: list[tuple[Block, Tensor, dict[str, Tensor]]]) -> Learned:
+    """The state after its blocks were moved to new parameters [B, P]; an empty request everywhere is the identity.
+
+    Raises:
+        Diverged: a parameter is not finite.
+    """
+    if not parts:
+        return state
+    parameters = state.parameters.clone()
+    absent = torch.full((parameters.shape[0],), torch.nan, dtype=torch.float64, device=parameters.device)
+    measured = {name: absent.clone() for name in parts[0][2]}
+    for block, following, found in parts:
+        refuse_not_finite(following.to(parameters.dtype), "the unlearned parameters", block)
+        parameters[block.positions] = following.to(parameters.dtype)
+        for name, values in found.items():
+            measured[name][block.positions] = values.double()
+    return Moved(parameters, state.task, state.members & ~request, state.streams, measured=measured)
+
+
+def posterior_certificate(state: Learned) -> Certificate | None:
+    """(‖∇F_r(w̃)‖ + τ_r)/λ for any w̃, where the reference is the minimiser up to τ_r; None elsewhere.
+
+    Guarantee: at least ‖w̃ − w_r‖ where F_r is λ-strongly convex and ‖∇F_r(w_r)‖ ≤ τ_r, since ∇F_r is then
+    λ-strongly monotone: λ‖w̃ − w_r‖ ≤ ‖∇F_r(w̃) − ∇F_r(w_r)‖.
+    """
+    task = state.task
+    if task.constants is None or not isinstance(task.recipe, Minimise):
+        return None
+    strong, tolerance = task.constants.strong_convexity, task.recipe.tolerance
+    residual = FullObjective(task, state.parameters.double(), state.members).gradient().norm(dim=1)
+    assumptions = (
+        Assumption("the loss is λ-strongly convex", Status.PROVED, "½λ‖w‖² in every record", strong),
+        Assumption(
+            "the reference is a minimiser up to the tolerance",
+            Status.CHECKED,
+            "gradient norm recomputed after training",
+            tolerance,
+        ),
+        Assumption("exact arithmetic", Status.ASSUMED, f"trained in {task.dtype}; rounding is not in Δ"),
+    )
+    bounds = tuple(((residual + tolerance) / strong).tolist())
+    return Certificate("strong convexity, a posteriori: (‖∇F_r(w̃)‖ + τ)/λ", bounds, assumptions)

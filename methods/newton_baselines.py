@@ -1,0 +1,183 @@
+r"""Newton steps for models whose Hessian cannot be inverted: by the pseudo-inverse, and damped.
+
+Baselines of Q. M. Bui, X. Lu, R. H. L. Sim, S.-K. Ng, B. K. H. Low, *On Newton's Method to Unlearn Neural Networks*,
+arXiv 2406.14507 (ICLR 2026), for the cubic step.
+
+    pseudo-inverse   w̃ = w − H⁺g              eigenvalues |λ_i| ≤ cutoff · max|λ| are taken for 0
+    damped           w̃ = w − (H + γI)⁻¹g      γ > −λ_min
+
+    g = ∇F_r(w), H = ∇²F_r(w)
+
+===================  ======================  ==================================================
+paper                code                    meaning
+===================  ======================  ==================================================
+w*                   ``state.parameters``    what training left, without noise
+H⁺, H + γI           ``_inverse``            applied in the eigenbasis of H
+γ                    ``damping``             must exceed −λ_min, or the step may climb
+===================  ======================  ==================================================
+
+Neither has a theorem in the paper; where the loss is λ-strongly convex and the reference the minimiser,
+Δ = (‖∇F_r(w̃)‖ + τ)/λ. H⁺ moves *towards* saddles along negative eigenvalues, and by |g_i|/|λ_i| where λ_i is tiny
+but above the cutoff: long steps are what the paper holds against it, and are shown, not mended.
+
+Differs from the paper: an empty request is the identity, also where ∇F ≠ 0; the step is computed in float64.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from learning.newton import Block, blocks, check_dense, diagnostics, moved, posterior_certificate
+from learning.release import gaussian_release
+from learning.task import Learned, Task
+from learning.training import train
+from unlearning.claim import Certificate, Reference, SeedPolicy
+from unlearning.errors import PlanError
+from unlearning.protocols import Declaration, Diagnostic, State
+from unlearning.streams import Streams
+
+
+def _declaration(title: str) -> Declaration:
+    return Declaration(
+        title=title,
+        citation="Bui, Lu, Sim, Ng & Low, On Newton's Method to Unlearn Neural Networks, arXiv 2406.14507, ICLR 2026",
+        reference=Reference.RETRAINED,
+        seed_policy=SeedPolicy.PER_SEED,
+        stores="the parameters and the training set (its Hessian is formed at deletion time)",
+        differs=(
+            "An empty request is the identity, also where the gradient of the objective is not zero.",
+            "The step is computed in float64 whatever the task's dtype.",
+        ),
+    )
+
+
+class _EigenStep(ABC):
+    """One step w − f(H)g by one eigendecomposition of the retained Hessian."""
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a model whose Hessian is too large to be formed.
+
+        Raises:
+            PlanError: it has too many parameters.
+        """
+        check_dense(task)
+
+    def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Learned:
+        """Run the task's recipe, whichever it is."""
+        return train(task, members, streams=streams)
+
+    def unlearn(self, state: Learned, request: Tensor, *, streams: Streams) -> Learned:
+        """One step on F_r in every replica with a request; an empty request is the identity.
+
+        Raises:
+            Diverged: a gradient, Hessian or parameter is not finite; the state is unchanged.
+        """
+        return moved(state, request, [self._move(block) for block in blocks(state, request, dense=True)])
+
+    def certify(self, state: Learned, request: Tensor) -> Certificate | None:
+        """(‖∇F_r(w̃)‖ + τ)/λ for exact minimisers of strongly convex losses; None elsewhere: no theorem is known."""
+        return posterior_certificate(state)
+
+    def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
+        """Parameters + N(0, σ²I)."""
+        return gaussian_release(state, noise_scale, streams=streams)
+
+    def diagnostics(self, state: Learned) -> tuple[Diagnostic, ...]:
+        """Lengths, eigenvalues, gradients and residual of the last request."""
+        return diagnostics(state)
+
+    def _move(self, block: Block) -> tuple[Block, Tensor, dict[str, Tensor]]:
+        gradient, hessian = block.gradient(block.parameters), block.hessian(block.parameters)
+        eigenvalues, vectors = torch.linalg.eigh(hessian)
+        factors, shift = self._inverse(eigenvalues, block)
+        turned = (vectors.mT @ gradient.unsqueeze(2)).squeeze(2)
+        step = (vectors @ (-factors * turned).unsqueeze(2)).squeeze(2)
+        left = (hessian @ step.unsqueeze(2)).squeeze(2) + shift * step + gradient
+        parameters = block.parameters + step
+        size = gradient.norm(dim=1)
+        measured = {
+            "step length": step.norm(dim=1),
+            "smallest eigenvalue": eigenvalues[:, 0],
+            "largest eigenvalue": eigenvalues[:, -1],
+            "gradient before": size,
+            "gradient after": block.gradient(parameters).norm(dim=1),
+            "residual": torch.where(size > 0, left.norm(dim=1) / torch.where(size > 0, size, 1), 0),
+            "kept eigenvalues": (factors != 0).sum(1),
+        }
+        return block, parameters, measured
+
+    @abstractmethod
+    def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
+        """What divides by each eigenvalue, [B, P], and the damping in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoInverseNewton(_EigenStep):
+    """The minimum-norm Newton step, w − H⁺g.
+
+    Attributes:
+        cutoff: eigenvalues with |λ_i| ≤ cutoff · max|λ| are taken for 0; None: P · 2⁻⁵² (P · 2⁻²³ for a float32 task),
+            as `torch.linalg.pinv` has it for P × P matrices.
+    """
+
+    cutoff: float | None = None
+
+    declaration = replace(_declaration("Pseudo-inverse Newton"), exact_on_quadratics=True)
+
+    def __post_init__(self) -> None:
+        """Check the field.
+
+        Raises:
+            ValueError: the cutoff is not in [0, 1).
+        """
+        if self.cutoff is not None and not 0 <= self.cutoff < 1:
+            raise ValueError(f"cutoff must be in [0, 1) or left out, got {self.cutoff}.")
+
+    def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
+        size = eigenvalues.abs()
+        cutoff = self.cutoff
+        if cutoff is None:
+            cutoff = eigenvalues.shape[1] * torch.finfo(block.task.dtype).eps
+        kept = size > cutoff * size.amax(1, keepdim=True)
+        return torch.where(kept, 1 / torch.where(kept, eigenvalues, 1), 0), 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DampedNewton(_EigenStep):
+    """The damped Newton step, w − (H + γI)⁻¹g.
+
+    Attributes:
+        damping: γ ≥ 0; must exceed −λ_min of every retained Hessian it meets.
+    """
+
+    damping: float = 10.0
+
+    declaration = _declaration("Damped Newton")
+
+    def __post_init__(self) -> None:
+        """Check the field.
+
+        Raises:
+            ValueError: the damping is not a finite number ≥ 0.
+        """
+        if not (math.isfinite(self.damping) and self.damping >= 0):
+            raise ValueError(f"damping must be a finite number >= 0, got {self.damping}.")
+
+    def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
+        """1/(λ + γ).
+
+        Raises:
+            PlanError: γ ≤ −λ_min.
+        """
+        lowest = eigenvalues[:, 0]
+        if bool((self.damping + lowest <= 0).any()):
+            worst = int(lowest.argmin())
+            raise PlanError(
+                f"damping must be > {-float(lowest[worst]):.6g}, minus the smallest eigenvalue of the Hessian, "
+                f"measured in the replica at position {int(block.positions[worst])}, got {self.damping:g}. Raise "
+                "parameters.damping."
+            )
+        return 1 / (eigenvalues + self.damping), self.damping

@@ -5,6 +5,7 @@ number in it is typed. Data that a plan names come from the folder CERTUNLEARN_D
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from reports import write_markdown
 from unlearning.record import read_record
+
+from . import studies
 
 PLANS, PAGES, OUT = Path("plans/papers"), Path("docs/papers"), Path("out/papers")
 
@@ -41,20 +44,25 @@ def run(plan: Path) -> int:
 
 def main() -> int:
     """Run the plans named, or all; 0 where every row came out as its plan expects."""
-    known = sorted(PLANS.glob("*.toml"))
+    known = {plan.stem: plan for plan in sorted(PLANS.glob("*.toml"))}
+    names = [*known, studies.PAGE]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.papers")
-    parser.add_argument("names", nargs="*", help=f"of: {', '.join(plan.stem for plan in known)}; none: all")
-    chosen = parser.parse_args().names
-    unknown = set(chosen) - {plan.stem for plan in known}
-    if unknown:
-        parser.error(f"names must be among {', '.join(p.stem for p in known)}, got {', '.join(sorted(unknown))}.")
+    parser.add_argument("names", nargs="*", help=f"of: {', '.join(names)}; none: all")
+    chosen = parser.parse_args().names or names
+    data = os.environ.get("CERTUNLEARN_DATA")
+    if not set(chosen) <= set(names):
+        parser.error(f"names must be among {', '.join(names)}, got {', '.join(sorted(set(chosen) - set(names)))}.")
+    if data is None:
+        parser.error("CERTUNLEARN_DATA must name the folder of the data, got none.")
     statuses = {}
-    for plan in known:
-        if chosen and plan.stem not in chosen:
-            continue
+    for name in chosen:
         started = time.perf_counter()
-        statuses[plan.stem] = run(plan)
-        print(f"{plan.stem}: exit status {statuses[plan.stem]}, {time.perf_counter() - started:.0f} s")
+        if name == studies.PAGE:
+            studies.write(Path(data), PAGES)
+            statuses[name] = 0
+        else:
+            statuses[name] = run(known[name])
+        print(f"{name}: exit status {statuses[name]}, {time.perf_counter() - started:.0f} s")
     return max(statuses.values(), default=0)
 
 

@@ -162,23 +162,23 @@ def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findi
         assumptions=[Constant(statement=a.statement, value=a.value, status=a.status, how=a.how) for a in assumptions],
         status=max((a.status for a in assumptions), key=order.index),
         refused_replicas=findings.refused,
-        **_noise_for(certificate, built),
+        **_noise_for(built, certificate.largest, certificate.failure_probability),
     )
 
 
-def _noise_for(certificate: Certificate, built: BuiltRow) -> dict[str, float | None]:
-    """σ that the claim needs at the largest Δ, and ε that Δ and the σ used give; ρ is paid from δ."""
-    claim, largest = built.design.claim, certificate.largest
-    delta = claim.delta - certificate.failure_probability
-    if not math.isfinite(largest) or delta <= 0:
+def _noise_for(built: BuiltRow, sensitivity: float, failure_probability: float) -> dict[str, float | None]:
+    """σ that the claim needs at this Δ, and ε that Δ and the σ used give; ρ is paid from δ."""
+    claim = built.design.claim
+    delta = claim.delta - failure_probability
+    if not math.isfinite(sensitivity) or delta <= 0:
         return {}
     required = None
     if claim.epsilon > 0:
         required = 0.0
-        if largest > 0:
-            required = noise_scale_upper(largest, claim.epsilon, delta, calibration=built.spec.calibration)
+        if sensitivity > 0:
+            required = noise_scale_upper(sensitivity, claim.epsilon, delta, calibration=built.spec.calibration)
     noise_scale = built.design.noise_scale
-    implied = epsilon_of_delta(largest / noise_scale, delta) if noise_scale > 0 else None
+    implied = epsilon_of_delta(sensitivity / noise_scale, delta) if noise_scale > 0 else None
     finite = implied if implied is not None and math.isfinite(implied) else None
     return {"noise_scale_required": required, "epsilon_implied": finite}
 
@@ -203,7 +203,7 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
         accuracies=findings.accuracies,
         curves=findings.curves,
         histograms=findings.histograms,
-        quantities=[_quantity(one) for one in findings.diagnostics],
+        quantities=[_quantity(one, built, certificate) for one in findings.diagnostics],
         shares=findings.shares,
         stores=declared.stores,
         verdict=findings.verdict,
@@ -212,14 +212,16 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
     )
 
 
-def _quantity(one: Diagnostic) -> Quantity:
+def _quantity(one: Diagnostic, built: BuiltRow, certificate: Certificate | None) -> Quantity:
     values = np.asarray(one.values, dtype=np.float64)
+    fails = 0.0 if certificate is None else certificate.failure_probability
     return Quantity(
         name=one.name,
         meaning=one.meaning,
         least=_finite(values, np.min),
         median=_finite(values, np.median),
         largest=_finite(values, np.max),
+        **(_noise_for(built, float(values.max()), fails) if one.is_sensitivity else {}),
     )
 
 

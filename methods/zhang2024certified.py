@@ -305,7 +305,10 @@ class CertifiedUnlearning:
         if report is None:
             return ()
         shown = {name: meaning for name, meaning in _SHOWN.items() if bool(getattr(report, name).isfinite().any())}
-        found = [Diagnostic(title, text, tuple(getattr(report, n).tolist())) for n, (title, text) in shown.items()]
+        found = [
+            Diagnostic(title, text, tuple(getattr(report, name).tolist()), is_sensitivity=name in _BOUNDS)
+            for name, (title, text) in shown.items()
+        ]
         if "theorem_34" in shown:
             ratio = tuple((report.theorem_34 / report.trivial).tolist())
             text = "at least 1 exactly if C·R ≥ λ_min: the theorem then promises less than the ball alone"
@@ -323,6 +326,7 @@ class CertifiedUnlearning:
         return self.depth or max(1, math.ceil(scale / curvature * math.log(1 / self.tolerance)))
 
 
+_BOUNDS = ("theorem_34", "theorem_36", "trivial")
 _SHOWN = {
     "theorem_34": ("Theorem 3.4, as published", "bound on the distance to the retrained model, before the minimum"),
     "theorem_36": ("Theorem 3.6, as published", "the same for LiSSA, with probability 1 − ρ"),

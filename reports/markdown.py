@@ -46,11 +46,20 @@ def _quantities(record: Record) -> list[Block]:
     names = list(dict.fromkeys(q.name for row in rows for q in row.quantities))
     if not names:
         return []
-    columns = (Column("Row", "text"), *(Column(name) for name in names))
+    bounds = [
+        name for name in names if any(q.noise_scale_required for r in rows for q in r.quantities if q.name == name)
+    ]
+    columns = (
+        Column("Row", "text"),
+        *(Column(name) for name in names),
+        *(Column(f"σ needed: {name}") for name in bounds),
+    )
     cells = []
     for row in rows:
         medians = {q.name: q.median for q in row.quantities}
-        cells.append((Cell(row.name), *(Cell(number(medians.get(name))) for name in names)))
+        asked = {q.name: q.noise_scale_required for q in row.quantities}
+        values = [medians.get(name) for name in names] + [asked.get(name) for name in bounds]
+        cells.append((Cell(row.name), *(Cell(number(value)) for value in values)))
     return [
         Table(
             _REPORTED,

@@ -1,6 +1,6 @@
 """One section per row: promise, bound, noise, and whether unlearned can be told from retrained."""
 
-from unlearning.record import Line, Row
+from unlearning.record import Line, Quantity, Row
 from unlearning.verdict import Outcome
 
 from . import figures
@@ -150,9 +150,19 @@ def quantities(row: Row) -> Table:
     """What the method reported of its own run."""
     columns = (Column("Quantity", "text", 1.6), Column("least"), Column("median"), Column("largest"))
     rows = tuple(
-        (Cell(q.name, q.meaning), *(Cell(number(v)) for v in (q.least, q.median, q.largest))) for q in row.quantities
+        (Cell(q.name, q.meaning + _asks(q)), *(Cell(number(v)) for v in (q.least, q.median, q.largest)))
+        for q in row.quantities
     )
     return Table("What the method reports of its own run, over replicas; it decides nothing.", columns, rows)
+
+
+def _asks(quantity: Quantity) -> str:
+    if quantity.noise_scale_required is None:
+        return ""
+    text = f"; the claim would need σ = {number(quantity.noise_scale_required, rounding='up')} for it"
+    if quantity.epsilon_implied is None:
+        return text
+    return text + f", and the σ used implies ε = {number(quantity.epsilon_implied, rounding='up')}"
 
 
 def _five(values: list[float]) -> list[float | None]:

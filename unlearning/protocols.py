@@ -50,11 +50,13 @@ class Diagnostic:
         name: the quantity, with its unit.
         meaning: what a reader learns from it, in one sentence.
         values: one per replica.
+        is_sensitivity: the value is a bound Δ, other than the certificate's: the report says which σ it would ask for.
     """
 
     name: str
     meaning: str
     values: tuple[float, ...]
+    is_sensitivity: bool = False
 
 
 @runtime_checkable

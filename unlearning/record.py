@@ -215,6 +215,10 @@ class Quantity(_Value):
     least: float | None
     median: float | None
     largest: float | None
+    noise_scale_required: float | None = Field(
+        default=None, description="where it is a bound Δ: σ that the claim needs at the largest value"
+    )
+    epsilon_implied: float | None = Field(default=None, description="ε that it and the σ used give")
 
 
 class Row(_Value):

@@ -10,7 +10,16 @@ from .building import Built, BuiltRow
 # Multiply-adds per second of one core in float64, and how much dearer unlearning is than training, both measured on
 # two-core machines with softmax regression and a tanh network on digits; good to a factor of three.
 _RATE = 2e9
-_UNLEARNING = {"hessian-free": 2.5, "retrain": 1.0, "newton": 1.0}
+_UNLEARNING = {
+    "hessian-free": 2.5,
+    "retrain": 1.0,
+    "newton": 1.0,
+    "certified-unlearning": 1.0,  # by conjugate gradients; LiSSA as its depth and runs have it
+    "cure-newton": 3.0,
+    "scure-newton": 0.5,
+    "pseudo-inverse-newton": 20.0,  # the Hessian is formed
+    "damped-newton": 20.0,
+}
 _NETWORK = 1.6  # automatic differentiation against closed form
 _STEP_OVERHEAD = 4e-4  # seconds per step of a chunk, whatever its size
 _BASE_BYTES = 400 * 2**20  # interpreter and libraries, per process

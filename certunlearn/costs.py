@@ -55,11 +55,14 @@ def _row(row: BuiltRow) -> RowCost:
     size = task.objective.size
     width = int(task.dataset.features.shape[1])
     factor = _UNLEARNING.get(row.spec.method, 2.0)
+    batch = getattr(task.recipe, "batch_size", task.rows)
+    every = getattr(row.subject.method, "vectors", None) == "all"  # every record's vector is propagated in every step
+    learning = 1 + 3 * task.rows / batch if every else 1.0
     if isinstance(task.recipe, Descent):
         steps = task.recipe.epochs * -(-task.rows // task.recipe.batch_size)
         work = 3 * steps * task.recipe.batch_size * size * (_NETWORK if isinstance(task.objective, Network) else 1)
         trained = 3 if design.compares else 2  # original, reference, and a reference with other seeds
-        models, trainings = (trained + 1) * runs, runs * (trained + factor)
+        models, trainings = (trained + 1) * runs, runs * (trained * learning + (0 if every else factor))
         seconds = trainings * work / _RATE + (chunks + 1) * (trained + factor) * steps * _STEP_OVERHEAD
     else:
         work = 12 * task.rows * size * size  # a dozen Hessians

@@ -270,7 +270,7 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
         "noise_scale": design.noise_scale,
         "calibration": built.calibration,
         "failure_probability": design.failure_probability,
-        "replicas": {"test": design.test, "selection": design.selection},
+        "replicas": {"test": design.test} | ({"selection": design.selection} if design.compares else {}),
         "expected": spec.expect,
     }
 

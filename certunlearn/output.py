@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,13 @@ def check_output(folder: Path, plan_sha256: str, *, fresh: bool) -> None:
 
 
 def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.float64]]) -> list[Path]:
-    """Write arrays.npz, record.json, report.html and report.pdf; each appears whole or not at all.
+    """Write arrays.npz and record.json, then report.html and report.pdf; each appears whole or not at all.
 
-    Everything is rendered before the first file is renamed, so that a failure leaves the folder as it was.
+    Hours of training are in the record: should a report fail, `certunlearn report` makes it again.
+
+    Raises:
+        RecordError: the record was written, and its reports could not be.
     """
-    from reports import write_reports
-
     folder.mkdir(parents=True, exist_ok=True)
     _clear_stale(folder)
     with tempfile.TemporaryDirectory(prefix=_DRAFT, dir=folder) as name:
@@ -62,13 +64,28 @@ def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.floa
         with (draft / "arrays.npz").open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         (draft / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        write_reports(record, draft)
-        for name in NAMES:
-            with (draft / name).open("rb") as file:
-                os.fsync(file.fileno())
-        for name in NAMES:
-            os.replace(draft / name, folder / name)
+        for old in NAMES[2:]:
+            (folder / old).unlink(missing_ok=True)  # of an earlier record
+        _publish(draft, folder, NAMES[:2])
+        try:
+            from reports import write_reports
+
+            write_reports(record, draft)
+        except Exception as error:
+            raise RecordError(
+                f"The reports could not be written ({type(error).__name__}: {error}); the record was. Run: certunlearn "
+                f"report {folder / 'record.json'}"
+            ) from error
+        _publish(draft, folder, NAMES[2:])
     return [folder / name for name in NAMES]
+
+
+def _publish(draft: Path, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        with (draft / name).open("rb") as file:
+            os.fsync(file.fileno())
+    for name in names:
+        os.replace(draft / name, folder / name)
 
 
 def _clear_stale(folder: Path) -> None:

@@ -1,0 +1,37 @@
+"""A method may refuse a problem that only the data can tell, and may not hide from a law by refusing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from methods.retrain import Retrain
+from properties import LAWS, LawBroken, LawNotApplicable
+from tests.broken import twins
+from unlearning.errors import PlanError
+from unlearning.streams import Streams
+
+
+@dataclass(frozen=True)
+class Picky(twins.Twin):
+    """Refuses to unlearn where the training set is smaller than this."""
+
+    least: int = 0
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        if request.shape[1] < self.least:
+            raise PlanError("too few records")
+        return self.method.unlearn(state, request, streams=streams)
+
+
+def test_refusing_some_problems_is_allowed_and_hides_no_breach() -> None:
+    LAWS["effect"](Picky(Retrain(), 5))
+    with pytest.raises(LawBroken):
+        LAWS["effect"](Picky(twins.NoOp(Retrain()), 5))
+
+
+@pytest.mark.parametrize("least", [35, 10**6])
+def test_refusing_most_problems_is_told(least: int) -> None:
+    with pytest.raises(LawNotApplicable, match="refuses .* problems that it accepts by kind"):
+        LAWS["effect"](Picky(Retrain(), least))

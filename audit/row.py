@@ -21,9 +21,10 @@ from unlearning.record import (
     TradeOffCurve,
     line_without_numbers,
 )
-from unlearning.verdict import Verdict
+from unlearning.verdict import Outcome, Verdict
 
 from .bounds.noise import NoiseTests
+from .certificates import merged
 from .control_rung import judge
 from .controls import HONEST, Defect, defect, release
 from .design import POWER, SHARES, Design
@@ -240,7 +241,7 @@ def _assemble(
     coordinates = subject.task.objective.size
     scores = {d.name: Scores.concatenate([t.scores[d.name] for t in tested]) for d in everyone if choices}
     bounds = [t.sensitivity_upper for t in tested]
-    certificate = tested[0].certificate
+    certificate = merged([t.certificate for t in tested])
     measured = Measured(
         np.concatenate([t.unlearned for t in tested]),
         np.concatenate([t.original for t in tested]),
@@ -262,6 +263,8 @@ def _assemble(
         else {}
     )
     lines = _lines(design, HONEST, scores, choices, noise, known, None)
+    if measured.bound_failure_probability > 0:
+        lines = [_spared(line) if line.key == "projection-z" else line for line in lines]
     if "A" in design.rungs:
         lines = sensitivity_lines(measured, design.claim, design.noise_scale, gaussian=gaussian) + lines
     if "B" in design.rungs and not noise:
@@ -299,6 +302,12 @@ def _assemble(
         arrays=arrays(measured, scores.get(HONEST.name), scores.get("no-op")),
         timings=_timings(subject, design, tested),
     )
+
+
+def _spared(line: Line) -> Line:
+    """A line that would hold every draw of unlearning to the claim, where some of them may break it."""
+    reason = "the bound may fail with some probability: a mean over draws contradicts no claim on all of them"
+    return line.model_copy(update={"deciding": False, "outcome": Outcome.NOT_COMPUTABLE, "reason": reason})
 
 
 def _diagnostics(parts: list[tuple[Diagnostic, ...]]) -> tuple[Diagnostic, ...]:

@@ -143,6 +143,15 @@ def _claim_line(measured: Measured, claim: Claim, noise_scale: float, *, gaussia
                 "reason": "a distance at one training seed does not contradict a claim over seeds",
             }
         )
+    if measured.bound_failure_probability > 0:
+        return line.model_copy(
+            update={
+                "deciding": False,
+                "finding": "Not computable where the bound may fail.",
+                "reason": "unlearning draws random numbers, and some draws may break the promise: one run's distance "
+                "does not contradict a claim over all of them",
+            }
+        )
     mu, noop = achieved_mu(measured, noise_scale), noop_mu(measured, noise_scale)
     slack = measured.rounding_slack
     equal = float(measured.unlearned.max()) <= slack  # as far as this machine can tell

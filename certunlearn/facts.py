@@ -176,7 +176,8 @@ def _noise_for(built: BuiltRow, sensitivity: float, failure_probability: float) 
     if claim.epsilon > 0:
         required = 0.0
         if sensitivity > 0:
-            required = noise_scale_upper(sensitivity, claim.epsilon, delta, calibration=built.spec.calibration)
+            calibration = built.spec.calibration if claim.epsilon <= 1 else "analytic"
+            required = noise_scale_upper(sensitivity, claim.epsilon, delta, calibration=calibration)
     noise_scale = built.design.noise_scale
     implied = epsilon_of_delta(sensitivity / noise_scale, delta) if noise_scale > 0 else None
     finite = implied if implied is not None and math.isfinite(implied) else None
@@ -203,7 +204,7 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
         accuracies=findings.accuracies,
         curves=findings.curves,
         histograms=findings.histograms,
-        quantities=[_quantity(one, built, certificate) for one in findings.diagnostics],
+        quantities=[_quantity(one, built) for one in findings.diagnostics],
         shares=findings.shares,
         stores=declared.stores,
         verdict=findings.verdict,
@@ -212,16 +213,15 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
     )
 
 
-def _quantity(one: Diagnostic, built: BuiltRow, certificate: Certificate | None) -> Quantity:
+def _quantity(one: Diagnostic, built: BuiltRow) -> Quantity:
     values = np.asarray(one.values, dtype=np.float64)
-    fails = 0.0 if certificate is None else certificate.failure_probability
     return Quantity(
         name=one.name,
         meaning=one.meaning,
         least=_finite(values, np.min),
         median=_finite(values, np.median),
         largest=_finite(values, np.max),
-        **(_noise_for(built, float(values.max()), fails) if one.is_sensitivity else {}),
+        **(_noise_for(built, float(values.max()), one.failure_probability) if one.is_sensitivity else {}),
     )
 
 

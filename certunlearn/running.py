@@ -76,11 +76,12 @@ def run_plan(
             name = row.spec.name
             # rows of one task share their plain training
             subject = replace(row.subject, shared=Path(folder) if users[row.spec.task] > 1 else None)
-            found = _run_row(replace(row, subject=subject), jobs, progress)
-            if isinstance(found, str):
-                rows.append(failed_row(row, found))
+            ran = _run_row(replace(row, subject=subject), jobs, progress)
+            if isinstance(ran, str):
+                rows.append(failed_row(row, ran))
             else:
-                rows.append(row_facts(row, found))
+                facts, found = ran
+                rows.append(facts)
                 controls += found.controls
                 timings += found.timings
                 for array_name, (array, meaning) in found.arrays.items():
@@ -107,16 +108,17 @@ def run_plan(
     return make_record(evidence, _circumstances(device, jobs, started, timings)), arrays
 
 
-def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> Findings | str:
+def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> tuple[Row, Findings] | str:
     name = built.spec.name
     try:
-        return audit_row(
+        found = audit_row(
             built.subject,
             built.design,
             chunk=built.chunk,
             jobs=jobs,
             progress=lambda phase, done, total: progress(name, phase, done, total),
         )
+        return row_facts(built, found), found
     except CertunlearnError as error:
         return str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a row raises is a finding about the row

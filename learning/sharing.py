@@ -57,7 +57,9 @@ def shared(task: Task, members: Tensor, streams: Streams, run: Callable[[], Tens
     loan = _lent.get()
     if loan is None or loan.folder is None or loan.task is not task:
         return run()
-    key = hashlib.sha256(repr((task.name, streams, list(members.shape))).encode())
+    objective = type(task.objective).__qualname__, task.objective.description, task.objective.regularisation
+    said = task.name, objective, task.recipe, task.dtype, task.dataset.sha256, streams, list(members.shape)
+    key = hashlib.sha256(repr(said).encode())
     key.update(np.packbits(members.cpu().numpy()).tobytes())
     path = loan.folder / f"{key.hexdigest()}.npz"
     if path.exists():

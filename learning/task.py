@@ -164,6 +164,27 @@ class Task:
     device: torch.device
     dtype: torch.dtype = torch.float64
 
+    def __post_init__(self) -> None:
+        """Hold the data to what the constants of the theory are proved from.
+
+        Raises:
+            PlanError: an input is longer than the dataset's norm_upper, or a class is not one of its classes.
+        """
+        data = self.dataset
+        if data.norm_upper is not None:
+            longest = float(torch.linalg.vector_norm(data.features.double().flatten(1), dim=1).max())
+            if not longest <= data.norm_upper * (1 + 1e-9):
+                raise PlanError(
+                    f"dataset {data.name!r}: norm_upper must be at least {longest:.6g}, the largest norm of its "
+                    f"features, got {data.norm_upper:.6g}."
+                )
+        if not data.labels.is_floating_point() and data.labels.numel():
+            low, high = int(data.labels.min()), int(data.labels.max())
+            if low < 0 or high >= data.classes:
+                raise PlanError(
+                    f"dataset {data.name!r}: labels must be 0 … {data.classes - 1}, got {low if low < 0 else high}."
+                )
+
     @property
     def rows(self) -> int:
         """Number of training records n."""

@@ -76,6 +76,9 @@ def _delta_of_small_mu(mu: float, centre: float) -> float:
     return density * mu * max(-slope - mu**2 / 24 * third, 0.0)
 
 
+_HUGE = 1e7
+
+
 def epsilon_of_delta(mu: float, delta: float) -> float:
     """Smallest ε ≥ 0 with δ(ε) ≤ delta for a μ-GDP mechanism.
 
@@ -96,6 +99,8 @@ def epsilon_of_delta(mu: float, delta: float) -> float:
         return 0.0
     # δ(ε) ≤ Φ(μ/2 − ε/μ), so this end satisfies the inequality
     above = mu * (mu / 2 - float(ndtri(delta))) + mu
+    if mu > _HUGE or math.isinf(above):  # the limit: the second term of δ(ε) is below the last digit
+        return mu * (mu / 2 - float(ndtri(delta)))
     return float(brentq(lambda e: delta_of_epsilon(mu, e) - delta, 0.0, above, xtol=1e-300, rtol=_RELATIVE))
 
 

@@ -51,12 +51,14 @@ class Diagnostic:
         meaning: what a reader learns from it, in one sentence.
         values: one per replica.
         is_sensitivity: the value is a bound Δ, other than the certificate's: the report says which σ it would ask for.
+        failure_probability: of that bound, paid from δ.
     """
 
     name: str
     meaning: str
     values: tuple[float, ...]
     is_sensitivity: bool = False
+    failure_probability: float = 0.0
 
 
 @runtime_checkable

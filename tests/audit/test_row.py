@@ -15,10 +15,11 @@ from learning.task import Minimise
 from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
-from unlearning.claim import SeedPolicy
+from unlearning.claim import Assumption, SeedPolicy, Status
 from unlearning.errors import BrokenMethod
 from unlearning.protocols import Diagnostic
 from unlearning.record import Line
+from unlearning.tradeoff import EpsilonDelta
 from unlearning.verdict import Outcome, Verdict
 
 from .problems import (
@@ -313,6 +314,54 @@ def test_lines_can_be_derived_again() -> None:
 
 def test_a_wrapped_method_is_the_method() -> None:
     assert same(comparable(found(Wrapped(HessianFree()))), comparable(found()), 0.0)
+
+
+class ByChunk(Wrapped):
+    """Its certificate says other things of other chunks."""
+
+    def certify(self, state: Any, request: torch.Tensor) -> Any:
+        honest = super().certify(state, request)
+        if 0 not in state.streams.replicas:
+            late = Assumption("a premise of late runs", Status.VIOLATED, "this test")
+            return dataclasses.replace(honest, assumptions=(*honest.assumptions, late), failure_probability=1e-3)
+        return honest
+
+
+def test_the_certificate_is_that_of_all_chunks() -> None:
+    findings = found(ByChunk(HessianFree()), chunk=6, controls=())
+    assert findings.certificate.status is Status.VIOLATED and findings.certificate.failure_probability == 1e-3
+    assert len(findings.certificate.sensitivity_upper) == 24
+    spared = {"sensitivity-bound", "achieved-epsilon", "projection-z"}
+    assert {line.key for line in findings.lines if not line.deciding} == spared
+    assert {line.outcome for line in findings.lines if line.key in spared} == {Outcome.NOT_COMPUTABLE}
+
+
+class RarelyJumps(Wrapped):
+    """Keeps (1, .05): with probability .04 a draw of its unlearning breaks it, and it says so."""
+
+    @property
+    def declaration(self) -> Any:
+        return dataclasses.replace(self.method.declaration, draws=True)
+
+    def unlearn(self, state: Any, request: torch.Tensor, *, streams: Any) -> Any:
+        after = super().unlearn(state, request, streams=streams)
+        if not request.any():
+            return after
+        jumps = torch.tensor([g.random() < 0.04 for g in streams.generators("jump")]).unsqueeze(1)
+        return dataclasses.replace(after, parameters=after.parameters + 5.0 * jumps)
+
+    def certify(self, state: Any, request: torch.Tensor) -> Any:
+        return dataclasses.replace(super().certify(state, request), failure_probability=0.04)
+
+
+def test_a_bound_that_may_fail_is_not_refuted_for_failing_as_often_as_it_says() -> None:
+    promise = dataclasses.replace(claim(), tradeoff=EpsilonDelta(1.0, 0.05), delta=0.05)
+    findings = found(
+        RarelyJumps(Retrain()), promise=promise, budget=None, noise_scale=0.01, controls=(), test=200, selection=60
+    )
+    jumped = np.asarray(findings.arrays["distance_unlearned"][0]) > 1
+    assert 0 < jumped.sum() < 20  # it does happen
+    assert refuting(findings) == set()
 
 
 class Sequential(Wrapped):

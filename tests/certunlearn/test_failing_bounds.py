@@ -77,3 +77,26 @@ def test_the_noise_is_calibrated_at_what_is_left_of_delta(tmp_path: Path) -> Non
 def test_what_cannot_be_paid_is_refused(tmp_path: Path, kind: str, fails: float, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         built(tmp_path, kind, fails)
+
+
+def test_a_row_whose_facts_cannot_be_written_is_an_error_beside_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from certunlearn import running
+
+    honest = running.row_facts
+
+    def broken(row: object, found: object) -> object:
+        if row.spec.name == "row":
+            raise ValueError("no such number")
+        return honest(row, found)
+
+    monkeypatch.setattr(running, "row_facts", broken)
+    (tmp_path / "own.py").write_text(CODE)
+    text = PLAN.format(kind="epsilon-delta", fails=1e-6)
+    (tmp_path / "plan.toml").write_text(text + text[text.index("[[rows]]") :].replace('"row"', '"other"'))
+    plan = read_plan(tmp_path / "plan.toml").with_replicas(4)
+    record, _ = running.run_plan(build(plan, device=torch.device("cpu"), data=None, trust=True), jobs=1)
+    first, second = record.evidence.rows
+    assert first.verdict.value == "ERROR" and "no such number" in first.because
+    assert second.verdict.value != "ERROR"

@@ -60,3 +60,11 @@ def test_nothing_is_shared_outside_or_without_a_folder(tmp_path: Path, runs: Cal
         with sharing(None, task):
             training.train(task, members, streams=PROBLEM.streams)
     assert runs() == 4
+
+
+def test_another_task_of_the_same_name_is_trained(tmp_path: Path, runs: Callable[[], int]) -> None:
+    for regularisation in (0.1, 0.2):
+        task = replace(PROBLEM, regularisation=regularisation).task()
+        with sharing(tmp_path, task):
+            training.train(task, PROBLEM.members(), streams=PROBLEM.streams)
+    assert runs() == 2

@@ -374,3 +374,16 @@ def _divide(by: int) -> float:
 def test_results_come_in_order() -> None:
     assert run_chunks(_divide, [(1,), (2,), (4,)], jobs=2) == [1.0, 0.5, 0.25]
     assert run_chunks(_divide, [], jobs=2) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"norm_upper": 0.01}, "norm_upper must be at least"),
+        ({"classes": 1}, r"labels must be 0 … 0, got 1"),
+    ],
+)
+def test_data_that_break_the_constants_are_refused(change: dict, says: str) -> None:
+    task = Problem("binary", 8, 2, 0.1, 1.0, "separable", 2, 1, 1).task()
+    with pytest.raises(PlanError, match=says):
+        replace(task, dataset=replace(task.dataset, **change))

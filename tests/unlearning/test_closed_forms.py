@@ -227,3 +227,10 @@ def test_clopper_pearson_agrees_with_statsmodels(trials: int, failure_probabilit
     low, high = proportion_confint(counts, trials, alpha=2 * failure_probability, method="beta")
     assert np.allclose(clopper_pearson_lower(counts, trials, failure_probability), low, atol=1e-12)
     assert np.allclose(clopper_pearson_upper(counts, trials, failure_probability), high, atol=1e-12)
+
+
+@pytest.mark.parametrize("delta", [1e-12, 1e-5, 0.1])
+def test_epsilon_of_huge_distances(delta: float) -> None:
+    values = [epsilon_of_delta(mu, delta) for mu in (1e6, 0.999e7, 1.001e7, 1e12, 1e17, 1e100, 1e200)]
+    assert values == sorted(values) and values[-1] == math.inf
+    assert values[2] / values[1] == pytest.approx((1.001 / 0.999) ** 2, rel=1e-6)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from learning.cubic import dense_step
 from learning.data import embedded, prepare
 from learning.networks import Network, mlp
 from learning.objectives import BinaryLogistic, Constants, Objective, Softmax
@@ -166,7 +167,7 @@ def deletion_row() -> list[str]:
     certificate = OnlineCertificate(norms, Constants(1.0, 1.0, 1.0, 0.0, None), "fixed")
     store = VectorStore.create(1, range(rows), size, "float32", device=torch.device("cpu"))
     store.values.normal_(generator=torch.Generator().manual_seed(0))
-    store.rounding[:] = 0
+    store.rounding[:] = store.checksums[:] = 0
     session = DeletionSession(torch.zeros(size), store, np.ones(rows, dtype=bool), Ledger(1.0, 1e-5, 1.0), certificate)
     expected, left = store.values[0].sum(0), iter(range(rows - 1))
     source, target = torch.ones(size), torch.zeros(size)
@@ -204,6 +205,23 @@ def set_sum_row() -> list[str]:
     return [what, "one retraining", _ms(fast), _ms(slow), f"{times:.1f} retrainings"]
 
 
+def cubic_row(size: int = 2000) -> list[str]:
+    """The cubic step against one eigendecomposition of the same Hessian, which has negative and tiny eigenvalues."""
+    generator = np.random.default_rng(0)
+    turn = np.linalg.qr(generator.standard_normal((size, size)))[0]
+    negative = -(10.0 ** generator.uniform(-6, -1, size // 4))
+    values = np.concatenate([negative, 10.0 ** generator.uniform(-8, 1, size - size // 4)])
+    half = torch.from_numpy((turn * values) @ turn.T)[None] / 2
+    hessian, gradient = half + half.mT, torch.from_numpy(generator.standard_normal((1, size)))
+    found = dense_step(hessian, gradient, 5.0)
+    assert float(found.gap.abs()) < 1e-10
+    slow, fast, times = ratio(
+        lambda: timed(lambda: dense_step(hessian, gradient, 5.0), 1),
+        lambda: timed(lambda: torch.linalg.eigh(hessian), 1),
+    )
+    return [f"cubic step, P = {size}", "one eigendecomposition", _ms(fast), _ms(slow), f"{1 / times:.2f}×"]
+
+
 def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.1f} ms"
 
@@ -223,6 +241,7 @@ def main() -> None:
         precomputation_row("softmax regression", Softmax(65, 10, 0.02)),
         precomputation_row("tanh network 64-64-10", Network(mlp(64, [64], 10), 0.01)),
         deletion_row(),
+        cubic_row(),
     ]
     header = ["work", "against", "against, per model", "ours, per model", "ratio"]
     lines = [header, ["---"] * len(header), *rows]

@@ -82,7 +82,7 @@ def _constants(task: Task) -> list[Constant]:
     constants = task.constants
     if constants is None:
         smooth = Status.ASSUMED if task.objective.smooth else Status.VIOLATED
-        how = "no kink among the layers" if task.objective.smooth else "a layer has a kink"
+        how = task.objective.smoothness_note
         return [
             Constant(statement="the loss is smooth", value=None, status=smooth, how=how),
             Constant(

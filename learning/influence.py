@@ -15,9 +15,10 @@ from unlearning.gaussian import noise_scale_upper
 from unlearning.protocols import AnyMethod
 from unlearning.streams import Streams
 
-from .propagation import propagate_groups
+from .propagation import plain_descent, propagate_groups
 from .task import Task
 from .training import train
+from .vectors import record_ids
 
 Array = NDArray[np.float64]
 
@@ -86,16 +87,19 @@ def influence(task: Task, records: Sequence[int], *, streams: Streams, first_ord
         first_order: predict g·a^u from the gradient at w in place of evaluating the loss at w + a^u.
 
     Raises:
-        PlanError: fewer than two records, or one that does not exist.
+        PlanError: fewer than two records, or one that does not exist; or the recipe is no plain gradient descent.
+        ValueError: records are no whole numbers, or the streams hold several replicas.
     """
-    chosen = list(records)
+    plain_descent(task)
+    chosen = record_ids("records", records)
     if len(set(chosen)) < 2 or not all(0 <= record < task.rows for record in chosen):
         raise PlanError(f"records must name two different records or more below {task.rows}, got {chosen}.")
+    each = same_run(streams, len(chosen))
     groups = torch.zeros(1, len(chosen), task.rows, dtype=torch.bool, device=task.device)
     groups[0, torch.arange(len(chosen)), torch.tensor(chosen)] = True
     run = propagate_groups(task, task.everyone(1), groups, streams)
     w, vectors = run.parameters, run.vectors[0]
-    retrained = train(task, ~groups[0], streams=same_run(streams, len(chosen))).parameters
+    retrained = train(task, ~groups[0], streams=each).parameters
     x, y = task.features()[chosen].unsqueeze(1), task.labels()[chosen].unsqueeze(1)  # [R, 1, …]
     held = task.dataset.holdout_features.to(task.device, task.dtype), task.dataset.holdout_labels.to(task.device)
     found = []
@@ -184,7 +188,13 @@ def capacity_curve(
         if certificate is None:
             raise PlanError(f"The capacity needs a certificate, and {method.declaration.title} gives none here.")
         upper = certificate.largest
-        scale = noise_scale_upper(upper, epsilon, delta) if np.isfinite(upper) else float("inf")
+        left = delta - certificate.failure_probability
+        if left <= 0:
+            raise PlanError(
+                f"delta must be > {certificate.failure_probability:g}, the probability that the certificate fails, got "
+                f"{delta:g}."
+            )
+        scale = noise_scale_upper(upper, epsilon, left) if np.isfinite(upper) else float("inf")
         utility = 0.0
         if np.isfinite(scale):
             utility = _accuracy(task, method.release(unlearned, scale, streams=part))

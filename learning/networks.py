@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
-from unlearning.errors import PlanError
+from unlearning.errors import PlanError, ShapeMismatch
 
 from .objectives import Constants, Point
+from .smoothness import Smoothness, draws_or_keeps_statistics, smoothness
 
-_NOT_SMOOTH = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _CACHED = 2**19  # numbers of a block of vectors that stay in a core's cache
-_STATEFUL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
 
 def mlp(features: int, hidden: Sequence[int], classes: int, activation: str = "tanh") -> nn.Sequential:
@@ -52,11 +52,9 @@ class Network:
         if not (math.isfinite(regularisation) and regularisation >= 0):
             raise PlanError(f"regularisation must be a finite number >= 0, got {regularisation}.")
         for name, part in module.named_modules():
-            if isinstance(part, _STATEFUL) and part.training:
-                raise PlanError(
-                    f"model layer {name!r} ({type(part).__name__}) is in training mode, so the loss is no function of "
-                    "the parameters. Call .eval() on the module, or leave the layer out."
-                )
+            broken = draws_or_keeps_statistics(part)
+            if broken is not None:
+                raise PlanError(f"model layer {name!r} ({type(part).__name__}) {broken}, or leave the layer out.")
         trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         if not trainable:
             raise PlanError(f"model must have trainable parameters, got {type(module).__name__} without any.")
@@ -79,10 +77,34 @@ class Network:
         layers = " · ".join(str(part) for part in self._module.modules() if not list(part.children()))
         return f"{type(self._module).__name__} ({layers}), {self.size} parameters"
 
+    @cached_property
+    def _smoothness(self) -> Smoothness:
+        return smoothness(self._module)
+
+    @property
+    def kinks(self) -> tuple[str, ...]:
+        """Layers and operations known not to be three times differentiable, as "1 (ReLU)"."""
+        return self._smoothness.kinks
+
     @property
     def smooth(self) -> bool:
-        """False where a layer is known to have a kink (rectifiers, max pooling)."""
-        return not any(isinstance(part, _NOT_SMOOTH) for part in self._module.modules())
+        """False where a layer is known to have a kink; True says that none is known, not that there is none."""
+        return not self.kinks
+
+    @property
+    def smoothness_note(self) -> str:
+        """What has a kink; or that none is known, and of which layers that is all that can be said."""
+        return self._smoothness.note
+
+    @cached_property
+    def _width(self) -> int | None:
+        """Inputs of the first layer where it is a linear one; None where only a forward pass can tell."""
+        first: nn.Module | None = self._module
+        while type(first) is nn.Sequential:
+            first = next(iter(first), None)
+        if isinstance(first, nn.Linear) and not first._forward_pre_hooks:
+            return first.in_features
+        return None
 
     def initial(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """Weights uniform in ±1/√fan_in, biases zero; [K, P], float64."""
@@ -107,7 +129,16 @@ class Network:
             stop = start + math.prod(shape)
             parameters[name] = flat[start:stop].view(shape)
             start = stop
-        out = functional_call(self._module, parameters, (features,))
+        try:
+            out = functional_call(self._module, parameters, (features,))
+        except RuntimeError as error:
+            if "random" not in str(error):
+                raise
+            raise PlanError(
+                f"model {type(self._module).__name__} must draw no random numbers, or the loss is no function of the "
+                "parameters, but its forward does. Leave dropout out of it, or pass training=self.training to it and "
+                "call .eval() on the module."
+            ) from error
         return out if isinstance(out, Tensor) else out[0]
 
     def record_losses(self, flat: Tensor, features: Tensor, labels: Tensor) -> Tensor:
@@ -116,7 +147,15 @@ class Network:
         return loss + 0.5 * self.regularisation * flat.square().sum()
 
     def at(self, parameters: Tensor, features: Tensor, labels: Tensor) -> Point:
-        """The objective at parameters [K, P] on records features [K, B, …], labels [K, B]."""
+        """The objective at parameters [K, P] on records features [K, B, …], labels [K, B].
+
+        Raises:
+            ShapeMismatch: the parameters are not [K, P], or records are not as wide as a first linear layer.
+        """
+        if parameters.shape[-1] != self.size:
+            raise ShapeMismatch("parameters", [parameters.shape[0], self.size], list(parameters.shape))
+        if self._width not in (None, features.shape[-1]):
+            raise ShapeMismatch("features", [*features.shape[:-1], self._width], list(features.shape))
         return _NetworkPoint(self, parameters, features, labels)
 
     def predict(self, parameters: Tensor, features: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ A second-order update moves every replica that was asked something by a step com
 whatever the task's dtype; the others stay where they are.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -27,8 +28,8 @@ class Moved(Learned):
     """An unlearned state with what was measured on the way.
 
     Attributes:
-        measured: name of a quantity in `MEANINGS` → its value in each replica, [K], float64; of the last request, and
-            NaN in a replica whose request was empty.
+        measured: name of a quantity in `MEANINGS` → its value in each replica, [K], float64; of the last request alone
+            where there were several, and NaN in a replica whose last request was empty.
     """
 
     measured: dict[str, Tensor] = field(default_factory=dict)
@@ -39,20 +40,22 @@ class Moved(Learned):
         return replace(chosen, measured={name: values[positions] for name, values in self.measured.items()})
 
 
-MEANINGS = {
-    "step length": "‖w̃ − w‖, how far the update moved the parameters.",
-    "alpha": "α of the dual, the length of the (longest) cubic step: ‖d‖ = α at the optimum.",
+MEANINGS = {  # one name for one quantity, whichever method measures it
+    "step length": "‖w̃ − w‖, how far the last request moved the parameters.",
+    "‖∇F_r‖ before": "Gradient norm on the retained records before the last request.",
+    "‖∇F_r‖ after": "The same after the last request: a step towards the retrained model lowers it.",
+    "λ_min": "Smallest eigenvalue of the retained records' Hessian before the last request.",
+    "λ_max": "Largest eigenvalue of the retained records' Hessian before the last request.",
+    "λ_min, Lanczos": "Smallest Ritz value of that Hessian before the last request; the eigenvalue is no larger.",
+    "λ_max, Lanczos": "Largest Ritz value of that Hessian before the last request; the eigenvalue is no smaller.",
+    "residual of the linear system": "‖(H + s)d + g‖/‖g‖, s the damping, of the last request's (worst) step d.",
+    "α of the dual": "Length of the last request's longest cubic step: ‖d‖ = α at the optimum.",
     "primal-dual gap": "(m(d) − D(α))/|D(α)|, 0 for the exact minimiser of the cubic model (of its Krylov space).",
-    "smallest eigenvalue": "λ_min of the retained Hessian at the first step; an upper estimate from a Krylov space.",
-    "largest eigenvalue": "λ_max of the retained Hessian at the first step; a lower estimate from a Krylov space.",
-    "gradient before": "‖∇F_r(w)‖ at the original parameters.",
-    "gradient after": "‖∇F_r(w̃)‖ at the unlearned parameters.",
-    "residual": "Relative residual of the step's linear equation, in the full space.",
-    "hard cases": "Number of steps that met the hard case: g ⟂ the lowest eigenspace.",
-    "dimension": "Largest dimension of the space that a step was computed in.",
-    "kept eigenvalues": "Number of eigenvalues above the cutoff of the pseudo-inverse.",
-    "Cauchy steps": "Number of steps along −g, where ‖g‖ ≥ L²/M.",
-    "smoothness": "L that decides between the Cauchy step and descent; estimated where none was given or proved.",
+    "number of hard cases": "Steps of the last request that met the hard case: g ⟂ the lowest eigenspace.",
+    "number of dimensions": "Largest dimension of the space that a step of the last request was computed in.",
+    "number of eigenvalues kept": "Eigenvalues above the cutoff of the pseudo-inverse.",
+    "number of Cauchy steps": "Steps of the last request along −g, taken where ‖g‖ ≥ L²/M.",
+    "L of the Cauchy rule": "Smoothness that decides between the Cauchy step and descent; estimated if not known.",
 }
 
 
@@ -76,6 +79,57 @@ def check_dense(task: Task) -> None:
         )
 
 
+_SHORTEN = "The step leaves the range of {}: raise the method's damping, weight or cutoff, or lower its step size."
+_LOOK = "Look for NaN, infinity or huge numbers in the features and the learned parameters."
+
+
+def refuse_not_finite(
+    found: Tensor, what: str, task: Task, positions: Sequence[int] | Tensor, *, way_out: str = _LOOK
+) -> None:
+    """Refuse NaN and infinity before they touch a model.
+
+    Args:
+        found: one row per replica, [B, …].
+        what: its name.
+        task: the task.
+        positions: of these replicas on the replica axis.
+        way_out: what the user can do.
+
+    Raises:
+        Diverged: an entry is not finite; names the replica.
+    """
+    bad = ~torch.isfinite(found).flatten(1).all(1)
+    if bool(bad.any()):
+        position = int(positions[int(bad.nonzero()[0, 0])])
+        raise Diverged(
+            f"Unlearning on task {task.name!r} must stay finite, got NaN or infinity in {what} of the replica at "
+            f"position {position}; the learned model is unchanged. {way_out}"
+        )
+
+
+def refuse_damping(
+    damping: float, lowest: Tensor, positions: Sequence[int] | Tensor, of: str = "Hessian of the retained records"
+) -> None:
+    """Refuse a damped matrix that is not positive definite.
+
+    Args:
+        damping: γ.
+        lowest: λ_min of each matrix, [B], or an estimate.
+        positions: of their replicas on the replica axis.
+        of: which matrix.
+
+    Raises:
+        PlanError: γ ≤ −λ_min; names the largest −λ_min and its replica.
+    """
+    worst = int(lowest.argmin())
+    least = float(lowest[worst])
+    if not (math.isfinite(least) and least + damping > 0):
+        raise PlanError(
+            f"damping must be > {-least:.6g}, minus the smallest eigenvalue of the {of}, measured in the replica at "
+            f"position {int(positions[worst])}, got {damping:g}. Raise parameters.damping."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some replicas, to be moved together.
@@ -96,14 +150,14 @@ class Block:
         """F_r at these parameters [B, P]."""
         return FullObjective(self.task, parameters, self.kept)
 
-    def gradient(self, parameters: Tensor) -> Tensor:
+    def gradient(self, parameters: Tensor, *, way_out: str = _LOOK) -> Tensor:
         """∇F_r, [B, P].
 
         Raises:
             Diverged: it is not finite.
         """
         found = self.objective(parameters).gradient()
-        refuse_not_finite(found, "the gradient of the retained records", self)
+        self.refuse_not_finite(found, "the gradient of the retained records", way_out=way_out)
         return found
 
     def hessian(self, parameters: Tensor) -> Tensor:
@@ -113,23 +167,16 @@ class Block:
             Diverged: it is not finite.
         """
         found = self.objective(parameters).hessian()
-        refuse_not_finite(found, "the Hessian of the retained records", self)
+        self.refuse_not_finite(found, "the Hessian of the retained records")
         return found
 
+    def refuse_not_finite(self, found: Tensor, what: str, *, way_out: str = _LOOK) -> None:
+        """Refuse NaN and infinity in something computed of these replicas, [B, …].
 
-def refuse_not_finite(found: Tensor, what: str, block: Block) -> None:
-    """Refuse NaN and infinity before they touch a model.
-
-    Raises:
-        Diverged: an entry is not finite; names the replica.
-    """
-    bad = ~torch.isfinite(found).flatten(1).all(1)
-    if bool(bad.any()):
-        position = int(block.positions[bad.nonzero()[0, 0]])
-        raise Diverged(
-            f"Unlearning on task {block.task.name!r} must stay finite, but {what} is not in the replica at position "
-            f"{position}; the learned model is unchanged. Look for NaN or infinity in the features and parameters."
-        )
+        Raises:
+            Diverged: an entry is not finite.
+        """
+        refuse_not_finite(found, what, self.task, self.positions, way_out=way_out)
 
 
 def blocks(state: Learned, request: Tensor, *, dense: bool) -> Iterator[Block]:
@@ -164,8 +211,9 @@ def moved(state: Learned, request: Tensor, parts: list[tuple[Block, Tensor, dict
     absent = torch.full((parameters.shape[0],), torch.nan, dtype=torch.float64, device=parameters.device)
     measured = {name: absent.clone() for name in parts[0][2]}
     for block, following, found in parts:
-        refuse_not_finite(following.to(parameters.dtype), "the unlearned parameters", block)
-        parameters[block.positions] = following.to(parameters.dtype)
+        landed = following.to(parameters.dtype)
+        block.refuse_not_finite(landed, "the unlearned parameters", way_out=_SHORTEN.format(parameters.dtype))
+        parameters[block.positions] = landed
         for name, values in found.items():
             measured[name][block.positions] = values.double()
     return Moved(parameters, state.task, state.members & ~request, state.streams, measured=measured)

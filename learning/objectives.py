@@ -75,7 +75,15 @@ class Objective(Protocol):
 
     @property
     def smooth(self) -> bool:
-        """Whether the loss is three times differentiable in the parameters."""
+        """Whether no part of the model is known to have a kink."""
+
+    @property
+    def kinks(self) -> tuple[str, ...]:
+        """Parts of the model that are known not to be three times differentiable in the parameters."""
+
+    @property
+    def smoothness_note(self) -> str:
+        """What is known of that, and what is not, in one line."""
 
     def initial(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """Initial parameters [K, P], float64, one generator per replica."""
@@ -114,6 +122,16 @@ class _Linear(ABC):
     def smooth(self) -> bool:
         """Linear models are."""
         return True
+
+    @property
+    def kinks(self) -> tuple[str, ...]:
+        """None: the losses are analytic."""
+        return ()
+
+    @property
+    def smoothness_note(self) -> str:
+        """In one line."""
+        return "no kink: the loss is analytic in the parameters"
 
     def initial(self, generators: Sequence[np.random.Generator]) -> Tensor:
         """Independent N(0, 0.1²) entries."""

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unlearning.errors import PlanError, ShapeMismatch
 from unlearning.streams import Streams
 
 from .checkpoint import Checkpoint
@@ -34,6 +35,31 @@ from .vectors import VectorStore
 _CACHED = 2**18  # numbers of a block of a linear model's vectors that stay in a core's cache
 _FEW = 1024  # norms per record that are kept whatever the size of a vector
 _COPIES = 6  # arrays as large as a chunk's vectors that are alive at once
+
+
+def plain_descent(task: Task) -> SGD:
+    """The recipe, if its steps are those of the recursion above.
+
+    Raises:
+        PlanError: the recipe is no gradient descent, or projects its steps.
+    """
+    recipe = task.recipe
+    if not isinstance(recipe, SGD):
+        raise PlanError(
+            f'Hessian-free vectors follow plain gradient descent, which needs recipe.kind = "sgd", got {recipe}. '
+            "Choose it, or another method."
+        )
+    if recipe.radius is not None:
+        raise PlanError(
+            f"Hessian-free vectors have no theorem for projected steps, got recipe.radius = {recipe.radius:g}. Leave "
+            "radius out."
+        )
+    return recipe
+
+
+def _check_replicas(members: Tensor, streams: Streams) -> None:
+    if len(streams) != members.shape[0]:
+        raise ValueError(f"streams must hold {members.shape[0]} replicas, got {len(streams)}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +95,16 @@ def propagate_groups(task: Task, members: Tensor, groups: Tensor, streams: Strea
     """Replay the run on `members` with one vector per group, groups bool [K, R, n]; the trace is the last group's.
 
     Raises:
+        PlanError: the recipe is no plain gradient descent.
+        ShapeMismatch: members or groups have another shape.
+        ValueError: streams and replicas differ in number.
         Diverged: the run left the finite numbers.
     """
-    recipe = _recipe(task)
+    recipe = plain_descent(task)
+    task.check_members(members)
+    _check_replicas(members, streams)
+    if groups.ndim != 3 or (groups.shape[0], groups.shape[2]) != tuple(members.shape):
+        raise ShapeMismatch("groups", [len(members), "R", task.rows], list(groups.shape))
     replicas, count, _ = groups.shape
     vectors = torch.zeros(replicas, count, task.objective.size, dtype=task.dtype, device=task.device)
     velocity = torch.zeros_like(vectors)
@@ -86,8 +119,8 @@ def propagate_groups(task: Task, members: Tensor, groups: Tensor, streams: Strea
             change = velocity
         vectors = vectors - step.step_size * change
         parameters = step.following
-        counts = step.member.sum(1).double(), chosen[:, -1].sum(1).double()
-        numbers.append((*counts, _norm(received[:, -1]), _norm(step.gradient), _norm(vectors[:, -1])))
+        sizes = step.member.sum(1).double(), chosen[:, -1].sum(1).double()
+        numbers.append((*sizes, _norm(received[:, -1]), _norm(step.gradient), _norm(vectors[:, -1])))
     found = [torch.stack(column, 1).cpu().numpy() for column in zip(*numbers, strict=True)]
     plan = schedule(task, streams)
     return Propagated(parameters, vectors, Trace(plan.step_sizes, plan.sizes().astype(np.float64), *found))
@@ -119,10 +152,15 @@ def propagate_records(
         w_T [K, P], and the norms.
 
     Raises:
-        ValueError: the store is for no record.
+        PlanError: the recipe is no plain gradient descent.
+        ShapeMismatch: members have another shape.
+        ValueError: the store is for no record, or streams and replicas differ in number.
         Diverged: the run left the finite numbers.
         DamagedState: a vector is not finite as stored, or a finished chunk is damaged.
     """
+    plain_descent(task)
+    task.check_members(members)
+    _check_replicas(members, streams)
     plan = schedule(task, streams)
     chosen = np.zeros(task.rows, dtype=bool)
     chosen[store.records] = True
@@ -139,13 +177,13 @@ def propagate_records(
             continue
         chunk = _Chunk(task, members, plan, part, norms=norms)
         parameters = chunk.run(streams)
-        sums = store.write(part, chunk.vectors[:, : part.shape[1]])
+        store.write(part, chunk.vectors[:, : part.shape[1]])
         arrays = {"parameters": parameters.cpu().numpy()}
         if kept is not None:
             arrays |= {"injection": chunk.injections, "vector": chunk.vector_norms(), "gradient": chunk.gradients()}
             _keep(kept, part, arrays["injection"], arrays["vector"], arrays["gradient"])
         if checkpoint is not None:
-            checkpoint.finish(start, part, store, sums, arrays)
+            checkpoint.finish(start, part, store, arrays)
     if parameters is None:
         raise ValueError("rows must name at least one record, got none.")
     return parameters, kept
@@ -153,7 +191,7 @@ def propagate_records(
 
 def chunk_rows(task: Task, replicas: int, memory: int) -> int:
     """Records whose vectors fit a memory budget in bytes, at least one."""
-    momentum = 1 if _recipe(task).momentum else 0
+    momentum = 1 if plain_descent(task).momentum else 0
     each = task.dtype.itemsize * replicas * task.objective.size * (_COPIES + momentum)
     return max(1, memory // each)
 
@@ -167,7 +205,7 @@ class _Chunk:
         replicas, count = ids.shape
         shape = (replicas, count + 1, task.objective.size)
         self.vectors = torch.zeros(shape, dtype=task.dtype, device=task.device)
-        self.velocity = torch.zeros_like(self.vectors) if _recipe(task).momentum else None
+        self.velocity = torch.zeros_like(self.vectors) if plain_descent(task).momentum else None
         self.slots = np.full((replicas, task.rows), -1, dtype=np.int64)
         np.put_along_axis(self.slots, ids, np.arange(count)[None], axis=1)
         self.norms = norms
@@ -180,7 +218,7 @@ class _Chunk:
 
     def run(self, streams: Streams) -> Tensor:
         """Replay the run; w_T, [K, P]."""
-        recipe = _recipe(self.task)
+        recipe = plain_descent(self.task)
         parameters = self.vectors[:, 0]
         for step in sgd_steps(self.task, self.members, streams=streams):
             positions, slots = self._in_batch(step.index)
@@ -253,6 +291,14 @@ class _Chunk:
         self.vectors.flatten(0, 1).index_add_(0, flat, rows, alpha=step.step_size)
 
 
+def counts(task: Task, members: Tensor, deleted: Tensor, streams: Streams) -> Trace:
+    """The trace of a request as far as the batches alone tell it; the norms are zero."""
+    plan = schedule(task, streams)
+    present, removed = (plan.counts(mask.cpu().numpy()) for mask in (members, deleted))
+    zero = np.zeros_like(present)
+    return Trace(plan.step_sizes, plan.sizes().astype(np.float64), present, removed, zero, zero, zero)
+
+
 def batch_gradients(task: Task, parameters: Tensor, members: Tensor, plan: Schedule) -> NDArray[np.float64]:
     """‖mean gradient over the members of every batch‖ at one point [K, P], over the recipe's divisor, [K, T]."""
     features, labels = task.features(), task.labels()
@@ -260,7 +306,7 @@ def batch_gradients(task: Task, parameters: Tensor, members: Tensor, plan: Sched
     for step in range(plan.steps):
         rows = torch.from_numpy(plan.rows(step)).to(task.device)
         member = members.gather(1, rows).to(task.dtype)
-        divisor = rows.shape[1] if _recipe(task).divisor == "fixed" else member.sum(1, keepdim=True).clamp(min=1)
+        divisor = rows.shape[1] if plain_descent(task).divisor == "fixed" else member.sum(1, keepdim=True).clamp(min=1)
         found.append(_norm(task.objective.at(parameters, features[rows], labels[rows]).gradient(member / divisor)))
     return np.asarray(torch.stack(found, 1).cpu().numpy())
 
@@ -338,9 +384,3 @@ def _keep(
 def _norm(vectors: Tensor) -> Tensor:
     found: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64)
     return found
-
-
-def _recipe(task: Task) -> SGD:
-    if not isinstance(task.recipe, SGD):
-        raise TypeError(f"recipe must be SGD, got {type(task.recipe).__name__}.")
-    return task.recipe

@@ -23,6 +23,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from unlearning.claim import Assumption, Status
+
 from .objectives import Constants
 
 Array = NDArray[np.float64]
@@ -76,7 +78,7 @@ class ErrorRecursion:
         """(D, E) after a step with the fixed divisor."""
         kept, share = (present - removed) / batch, removed / batch
         error = self.contraction_upper(eta, present / batch) * e + eta * (
-            kept * self.lipschitz / 2 * d**2 + share * self.smooth * d
+            kept * self.lipschitz / 2 * d * d + share * self.smooth * d
         )
         return self.contraction_upper(eta, kept) * d + eta * injection, error
 
@@ -93,7 +95,7 @@ class ErrorRecursion:
         pull, kept = injection * (present - 1), present - removed
         additive = abs(1 / kept - 1 / max(present - 1, 1)) * pull
         error = contraction * e + eta * (
-            self.lipschitz / 2 * d**2 + removed / present * (self.smooth - self.strong) * d + additive
+            self.lipschitz / 2 * d * d + removed / present * (self.smooth - self.strong) * d + additive
         )
         return contraction * d + eta * pull / kept, error
 
@@ -104,7 +106,10 @@ class ErrorRecursion:
         """
         shared = trace.step_sizes.tolist(), trace.batch.tolist()
         replicas = zip(trace.present, trace.removed, trace.injection, trace.gradient, trace.vector, strict=True)
-        return tuple(self._one(*shared, *(row.tolist() for row in rows)) for rows in replicas)
+        found = (self._one(*shared, *(row.tolist() for row in rows)) for rows in replicas)
+        return tuple(
+            math.inf if math.isnan(upper) else upper for upper in found
+        )  # 0 · ∞ of a recursion that overflowed
 
     def _one(
         self,
@@ -301,3 +306,23 @@ def a_posteriori_upper(
             distance = recursion.contraction_upper(eta, share) * distance + eta * float(residual[k, t])
         found.append(distance)
     return tuple(found)
+
+
+def constants_assumptions(constants: Constants, *, hessian: bool) -> tuple[Assumption, ...]:
+    """What the bounds above take from the constants of a record's loss; C only where they expand the Hessian."""
+    inputs, convex, smooth = "inputs have norm at most R", "the loss is λ-strongly convex", "the loss is L-smooth"
+    found = (
+        Assumption(inputs, Status.PROVED, "rows are clipped to R", constants.norm_upper),
+        Assumption(convex, Status.PROVED, "½λ‖w‖² in every record", constants.strong_convexity),
+        Assumption(smooth, Status.PROVED, "closed form in R", constants.smoothness_upper),
+    )
+    what, upper = "the Hessian is C-Lipschitz", constants.hessian_lipschitz_upper
+    return (*found, Assumption(what, Status.PROVED, "closed form in R", upper)) if hessian else found
+
+
+def gradients_assumption(constants: Constants) -> Assumption:
+    """What the published series takes from them: G, which unbounded targets do not have."""
+    what = "gradients have norm at most G along both runs"
+    if constants.gradient_bound_upper is None:
+        return Assumption(what, Status.VIOLATED, "targets are unbounded: no G is")
+    return Assumption(what, Status.PROVED, "loss part in closed form in R, λ‖w‖ from the recipe")

@@ -3,7 +3,7 @@
 A matrix is a function v ↦ A·v on [K, P], one symmetric matrix per replica.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +18,19 @@ _GROWTH = 1e-6  # relative rounding that LiSSA's checks allow
 _CHECKED_EVERY = 64  # steps between two looks at the numbers, each of which waits for the device
 
 
-def conjugate_gradient(product: Product, right: Tensor, *, tolerance: float, iterations: int) -> Tensor:
+def conjugate_gradient(
+    product: Product, right: Tensor, *, tolerance: float, iterations: int, positions: Sequence[int] | None = None
+) -> Tensor:
     """Solve A·x = right for x [K, P], for symmetric positive definite A; from x = 0.
 
     Guarantee: ‖A·x − right‖ ≤ tolerance·‖right‖ for every replica, the residual recomputed at the end.
+
+    Args:
+        product: A on vectors [K, P].
+        right: [K, P].
+        tolerance: relative residual.
+        iterations: most steps.
+        positions: of the K replicas on the caller's replica axis, for messages; without it 0 … K − 1.
 
     Raises:
         NotConverged: a direction of curvature ≤ 0 or NaN was met, or the tolerance was not reached.
@@ -39,8 +48,8 @@ def conjugate_gradient(product: Product, right: Tensor, *, tolerance: float, ite
         if bool((active & ~(curvature > 0)).any()):  # NaN too
             replica = int((active & ~(curvature > 0)).nonzero()[0])
             raise NotConverged(
-                f"conjugate_gradient met curvature {float(curvature[replica]):.2e}, needs > 0, in replica {replica}: "
-                "the matrix is not positive definite. Raise the damping."
+                f"conjugate_gradient met curvature {float(curvature[replica]):.2e}, needs > 0, in the replica at "
+                f"position {_called(replica, positions)}: the matrix is not positive definite. Raise the damping."
             )
         length = torch.where(active, square / curvature, 0).unsqueeze(1)
         solution = solution + length * direction
@@ -53,9 +62,14 @@ def conjugate_gradient(product: Product, right: Tensor, *, tolerance: float, ite
         worst = int((~(left <= target)).nonzero()[0])
         raise NotConverged(
             f"conjugate_gradient reached residual {float(left[worst]):.2e}, needs <= {float(target[worst]):.2e}, in "
-            f"replica {worst} after {iterations} iterations. Raise the iterations or the damping."
+            f"the replica at position {_called(worst, positions)} after {iterations} iterations. Raise the iterations "
+            "or the damping."
         )
     return solution
+
+
+def _called(row: int, positions: Sequence[int] | None) -> int:
+    return row if positions is None else positions[row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +80,11 @@ class Krylov:
         basis: Q, [K, s, P]; rows are orthonormal, zero beyond the replica's own dimension.
         diagonal: of the tridiagonal T = Q·A·Qᵀ, [K, s].
         beside: below and above the diagonal, [K, s − 1].
-        remainder: ‖A·q_s − …‖, [K]: 0 where the space is invariant.
     """
 
     basis: Tensor
     diagonal: Tensor
     beside: Tensor
-    remainder: Tensor
 
     def matrix(self) -> Tensor:
         """T, [K, s, s]."""
@@ -115,7 +127,7 @@ def lanczos(product: Product, start: Tensor, *, steps: int) -> Krylov:
         length = torch.where(length > tiny * scale, length, 0)
         beside[:, index] = length
         current = torch.where(length.unsqueeze(1) > 0, image / length.clamp(min=1e-300).unsqueeze(1), 0)
-    return Krylov(basis, diagonal, beside[:, :-1], beside[:, -1])
+    return Krylov(basis, diagonal, beside[:, :-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,7 @@ def lissa(
     depth: Tensor,
     curvature: Tensor,
     probe: Tensor | None = None,
+    positions: Sequence[int] | None = None,
 ) -> Lissa:
     """Estimate A⁻¹·right for A = E[A_t]: v_0 = right, v_t = right + v_{t−1} − A_t·v_{t−1}/h, and v_s/h after s steps.
 
@@ -157,6 +170,7 @@ def lissa(
         depth: s, [K], whole numbers.
         curvature: c > 0, [K].
         probe: vectors [K, P] to start the power iteration from, or None.
+        positions: what messages call the K rows, as for `conjugate_gradient`; a replica with several runs repeats.
 
     Raises:
         PlanError: some ‖A_t‖ was measured above the scale; the message gives it.
@@ -179,29 +193,35 @@ def lissa(
             largest = torch.where(active & ~(length / unit <= largest), length / unit, largest)
             probe = torch.where((length > 0).unsqueeze(1), images[:, 1] / length.unsqueeze(1), probe)
         if step % _CHECKED_EVERY == 0 or step == int(depth.max()):
-            _refuse_broken(value, scale, largest, least, longest / torch.minimum(curvature, least))
+            limit = longest / torch.minimum(curvature, least)
+            _refuse_broken(value, scale, largest, least, limit, positions)
     return Lissa(value / wide, largest, least)
 
 
-def _refuse_broken(value: Tensor, scale: Tensor, largest: Tensor, least: Tensor, limit: Tensor) -> None:
+def _refuse_broken(
+    value: Tensor, scale: Tensor, largest: Tensor, least: Tensor, limit: Tensor, positions: Sequence[int] | None
+) -> None:
     above = ~(largest <= scale * (1 + _GROWTH))
     if bool(above.any()):
         worst = int(above.nonzero()[0])
         raise PlanError(
             f"scale must be at least the largest norm of a minibatch's Hessian plus the damping, measured "
-            f"{float(largest[worst]):.4g} in replica {worst}, got {float(scale[worst]):g}. Raise parameters.scale."
+            f"{float(largest[worst]):.4g} in the replica at position {_called(worst, positions)}, got "
+            f"{float(scale[worst]):g}. Write scale = {2 * float(largest[worst]):.2g}."
         )
     negative = ~(least > 0)
     if bool(negative.any()):
         worst = int(negative.nonzero()[0])
         raise NotConverged(
-            f"lissa met curvature {float(least[worst]):.2e}, needs > 0, in replica {worst}: a minibatch's damped "
-            "Hessian is not positive definite. Raise the damping or the batch."
+            f"lissa met curvature {float(least[worst]):.2e}, needs > 0, in the replica at position "
+            f"{_called(worst, positions)}: a minibatch's damped Hessian is not positive definite. Raise the damping "
+            "or the batch."
         )
     grown = ~(value.norm(dim=1) <= limit)
     if bool(grown.any()):
         worst = int(grown.nonzero()[0])
         raise NotConverged(
             f"lissa grew to norm {float(value[worst].norm()):.2e}, beyond {float(limit[worst]):.2e} = scale/(damping + "
-            f"smallest eigenvalue) times the gradient, in replica {worst}. Raise the damping or the scale."
+            f"smallest eigenvalue) times the gradient, in the replica at position {_called(worst, positions)}. Raise "
+            "the damping or the scale."
         )

@@ -1,13 +1,15 @@
 """One vector per record, in float64, float32 or bfloat16, in memory or in a file, with the rounding error measured.
 
 A vector that is stored in fewer bits than it was computed with differs from it; the difference is measured when it is
-stored, in float64, and belongs into every bound on a model that the vector was added to.
+stored, in float64, and belongs into every bound on a model that the vector was added to. Its checksum is made then too,
+and never again: what is damaged later cannot pass for what was stored.
 """
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,25 @@ from unlearning.errors import DamagedState, PlanError
 
 STORAGE = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 _FILE = "vectors.bin"
+_TAKEN = "in-service"
 _OUTWARD = 1 + 1e-12
+
+
+def record_ids(name: str, values: object) -> list[int]:
+    """Record ids of a list, array or tensor.
+
+    Raises:
+        ValueError: it is no collection of whole numbers; the message starts with `name`.
+    """
+    found = values.tolist() if isinstance(values, Tensor | np.ndarray) else values
+    if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+        way_out = f" Give [{found}]." if isinstance(found, Integral) else ""
+        raise ValueError(f"{name} must be a list of record ids, got {found!r}.{way_out}")
+    ids = list(found)
+    for record in ids:
+        if isinstance(record, bool) or not isinstance(record, Integral):
+            raise ValueError(f"{name} must be a list of record ids, whole numbers, got {record!r} among them.")
+    return [int(record) for record in ids]
 
 
 def open_file(folder: Path, shape: tuple[int, int, int], storage: str, *, create: bool = False) -> Tensor:
@@ -51,6 +71,20 @@ def checksum(row: Tensor) -> int:
     return zlib.crc32(data.data)
 
 
+def check_folder(name: str, value: object) -> None:
+    """Refuse what is no path of a folder, or of one that can be made; None is fine.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if value is None:
+        return
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise ValueError(f"{name} must be a path, got {value!r}.")
+    if Path(value).exists() and not Path(value).is_dir():
+        raise ValueError(f"{name} must be a folder, or not exist yet, got the file {str(value)!r}.")
+
+
 @dataclass(frozen=True, slots=True)
 class VectorStore:
     """Vectors of R records for each of K replicas.
@@ -59,6 +93,7 @@ class VectorStore:
         values: [K', R, P] in the storage type, K' ≥ K.
         records: the R record ids, the same for every replica, ascending.
         rounding: Guarantee: at least ‖vector − stored vector‖₂, float64 [K', R]; not a number where nothing is stored.
+        checksums: of each vector when it was stored, int64 [K', R]; -1 where nothing is stored, or no longer.
         replicas: positions of the K replicas among the K'.
         folder: where `values` lie, None in memory.
     """
@@ -66,6 +101,7 @@ class VectorStore:
     values: Tensor
     records: NDArray[np.int64]
     rounding: NDArray[np.float64]
+    checksums: NDArray[np.int64]
     replicas: tuple[int, ...]
     folder: Path | None = None
 
@@ -82,7 +118,7 @@ class VectorStore:
         """An empty store, or the one that this folder already holds.
 
         Raises:
-            PlanError: an unknown storage type.
+            PlanError: an unknown storage type, or a session took the folder's vectors into service.
             DamagedState: the folder's file has another size.
         """
         if storage not in STORAGE:
@@ -91,9 +127,15 @@ class VectorStore:
         shape = (replicas, len(ids), size)
         if folder is None:
             values = torch.zeros(shape, dtype=STORAGE[storage], device=device)
+        elif (folder / _TAKEN).exists():
+            raise PlanError(
+                f"folder must hold vectors that are still as they were learned, got {folder}, whose vectors a deletion "
+                "session took into service. Go on with that session, or learn in another folder."
+            )
         else:
             values = open_file(folder, shape, storage, create=True)
-        return VectorStore(values, ids, np.full(shape[:2], np.nan), tuple(range(replicas)), folder)
+        none = np.full(shape[:2], -1, dtype=np.int64)
+        return VectorStore(values, ids, np.full(shape[:2], np.nan), none, tuple(range(replicas)), folder)
 
     @property
     def storage(self) -> str:
@@ -111,18 +153,17 @@ class VectorStore:
         known[known] = self.records[found[known]] == records[known]
         if not known.all():
             raise ValueError(
-                f"request must name records whose vectors were kept, got record {int(records[~known][0])} and "
-                f'{len(self.records)} kept. Learn with it among rows, or with vectors="request".'
+                f"request must name records whose vectors were kept, got record {int(records[~known][0])}; "
+                f"{len(self.records)} records have one. Retrain without it, or learn with it among rows."
             )
         return found
 
-    def write(self, ids: NDArray[np.int64], vectors: Tensor) -> NDArray[np.uint32]:
-        """Store vectors [K, r, P] of records ids [K, r] and measure what rounding does; returns checksums [K, r].
+    def write(self, ids: NDArray[np.int64], vectors: Tensor) -> None:
+        """Store vectors [K, r, P] of records ids [K, r], measure what rounding does, and keep their checksums.
 
         Raises:
             DamagedState: a vector, as stored, is not finite; rows before it are written.
         """
-        sums = np.empty(ids.shape, dtype=np.uint32)
         for k, replica in enumerate(self.replicas):
             for i, slot in enumerate(self.slots(ids[k]).tolist()):
                 stored = vectors[k, i].to(self.values.dtype).to(self.values.device)
@@ -135,36 +176,63 @@ class VectorStore:
                     )
                 self.values[replica, slot] = stored
                 self.rounding[replica, slot] = error
-                sums[k, i] = checksum(stored)
-        return sums
+                self.checksums[replica, slot] = checksum(stored)
+
+    def verify(self, position: int, records: NDArray[np.int64]) -> None:
+        """Refuse the vectors of these records in one replica unless they are what was stored.
+
+        Raises:
+            ValueError: a vector was not kept.
+            DamagedState: a vector was erased, or does not match its checksum.
+        """
+        replica = self.replicas[position]
+        for record, slot in zip(records.tolist(), self.slots(records).tolist(), strict=True):
+            kept = int(self.checksums[replica, slot])
+            if kept < 0:
+                raise DamagedState(
+                    f"The vector of record {record} is gone: a session deleted the record, or took the vectors into "
+                    "its own folder. Go on with that session, or learn again."
+                )
+            if checksum(self.values[replica, slot]) != kept:
+                where = "The store" if self.folder is None else str(self.folder / _FILE)
+                raise DamagedState(
+                    f"{where} is damaged: the checksum of record {record}'s vector does not match; the weights were "
+                    "left as they were. Retrain, or learn again in another folder."
+                )
+
+    def sum_of(self, position: int, records: NDArray[np.int64], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Sum of these records' vectors in one replica, [P]; of a single record a view, as it is stored.
+
+        A file's vectors are checked against the checksums made when they were stored.
+
+        Raises:
+            ValueError: a vector was not kept.
+            DamagedState: a vector is damaged, erased or not finite.
+        """
+        replica, slots = self.replicas[position], self.slots(records)
+        rows = self.values[replica]
+        if self.folder is not None or bool((self.checksums[replica, slots] < 0).any()):
+            self.verify(position, records)
+        found = rows[int(slots[0])] if len(slots) == 1 else rows[torch.from_numpy(slots)].to(device, dtype).sum(0)
+        low, high = torch.aminmax(found)  # one pass, and not a number if any is
+        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            bad = [r for r, s in zip(records, slots, strict=True) if not bool(torch.isfinite(rows[int(s)]).all())]
+            raise DamagedState(
+                f"The stored vector of record {(bad or list(records))[0]} is not finite; the weights were left as they "
+                "were. Retrain, or learn again."
+            )
+        return found
 
     def total(self, request: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Sum of the vectors of each replica's request, bool [K, n]; [K, P].
 
         Raises:
             ValueError: a vector was not kept.
-            DamagedState: a vector is not finite.
+            DamagedState: a vector is damaged, erased or not finite.
         """
-        sums = []
-        for replica, asked in zip(self.replicas, request.cpu().numpy(), strict=True):
-            rows = self.values[replica, torch.from_numpy(self.slots(np.flatnonzero(asked)))]
-            sums.append(rows.to(device, dtype).sum(0))
-        found = torch.stack(sums)
-        low, high = torch.aminmax(found, dim=1)  # one pass, and not a number if any is
-        broken = ~(torch.isfinite(low) & torch.isfinite(high))
-        if bool(broken.any()):
-            raise self._not_finite(int(broken.nonzero()[0]), request)
-        return found
-
-    def _not_finite(self, position: int, request: Tensor) -> DamagedState:
-        records = request[position].nonzero().flatten().tolist()
-        rows = self.values[self.replicas[position]]
-        slots = self.slots(np.array(records)).tolist()
-        bad = [r for r, s in zip(records, slots, strict=True) if not bool(torch.isfinite(rows[s]).all())]
-        return DamagedState(
-            f"The stored vector of record {(bad or records)[0]} is not finite; the weights were left as they were. "
-            "Restore the vectors, or retrain."
-        )
+        asked = [np.flatnonzero(own) for own in request.cpu().numpy()]
+        sums = [self.sum_of(k, ids, dtype, device).to(device, dtype) for k, ids in enumerate(asked)]
+        return torch.stack(sums)
 
     def rounding_upper(self, request: NDArray[np.bool_]) -> NDArray[np.float64]:
         """What storing the vectors of each replica's request, bool [K, n], adds to any bound, [K].
@@ -180,6 +248,37 @@ class VectorStore:
     def take(self, positions: list[int]) -> "VectorStore":
         """The store of the replicas at these positions: a view, nothing is copied."""
         return replace(self, replicas=tuple(self.replicas[p] for p in positions))
+
+    def take_into_service(self) -> None:
+        """Say in the folder, where there is one, that a session changes its vectors from now on."""
+        if self.folder is not None:
+            (self.folder / _TAKEN).write_text("A deletion session took these vectors into service.\n")
+
+    def move(self, folder: Path) -> "VectorStore":
+        """A checked copy of a one-replica store in another folder, on disk; `discard` ends the move.
+
+        Raises:
+            DamagedState: a vector that was not erased does not match its checksum.
+        """
+        (replica,) = self.replicas
+        there = self.checksums[replica] >= 0
+        self.verify(0, self.records[there])
+        (folder / _FILE).unlink(missing_ok=True)
+        values = open_file(folder, (1, *self.values.shape[1:]), self.storage, create=True)
+        values[0] = self.values[replica].cpu()
+        rounding, sums = self.rounding[[replica]], self.checksums[[replica]]
+        copied = VectorStore(values, self.records, rounding, sums, (0,), folder)
+        copied.flush()
+        return copied
+
+    def discard(self) -> None:
+        """Drop what was moved to another folder: the file, or this replica's rows in a file of several."""
+        (replica,) = self.replicas
+        self.checksums[replica] = -1
+        if self.folder is not None and len(self.values) > 1:
+            self.values[replica] = 0
+        elif self.folder is not None:
+            (self.folder / _FILE).unlink(missing_ok=True)
 
     def flush(self) -> None:
         """Put on disk what a file's tensor holds."""

@@ -40,7 +40,6 @@ computed in float64; η has a default (Carmon & Duchi 2020), and so has L, measu
 is proved.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,7 +56,6 @@ from learning.newton import (
     diagnostics,
     moved,
     posterior_certificate,
-    refuse_not_finite,
 )
 from learning.objectives import Point
 from learning.release import gaussian_release
@@ -65,6 +63,7 @@ from learning.solvers import Product, lanczos
 from learning.task import Learned, Task
 from learning.training import train
 from unlearning.claim import Certificate, Reference, SeedPolicy
+from unlearning.fields import check_count, check_number
 from unlearning.protocols import Declaration, Diagnostic, State
 from unlearning.streams import Streams
 
@@ -129,8 +128,10 @@ class CureNewton(_Cubic):
         Raises:
             ValueError: a field is out of range.
         """
-        _check_positive(weight=self.weight, tolerance=self.tolerance)
-        _check_counts(steps=self.steps, dimension=self.dimension)
+        check_number("weight", self.weight, above=0)
+        check_number("tolerance", self.tolerance, above=0)
+        check_count("steps", self.steps)
+        check_count("dimension", self.dimension)
         if self.solver not in ("auto", "dense", "krylov"):
             raise ValueError(f'solver must be "auto", "dense" or "krylov", got {self.solver!r}.')
 
@@ -163,9 +164,9 @@ class CureNewton(_Cubic):
             before = gradient.norm(dim=1) if number == 0 else before
             solved.append(self._step(block, parameters, gradient, dense))
             parameters = parameters + solved[-1].step
-            refuse_not_finite(parameters, "the unlearned parameters", block)
+            block.refuse_not_finite(parameters, "the unlearned parameters", way_out="Raise weight.")
         after = block.gradient(parameters).norm(dim=1)
-        return block, parameters, _measured(block, parameters, solved, before, after)
+        return block, parameters, _measured(block, parameters, solved, before, after, dense)
 
     def _step(self, block: Block, parameters: Tensor, gradient: Tensor, dense: bool) -> Solved:
         if dense:
@@ -174,31 +175,32 @@ class CureNewton(_Cubic):
 
         def product(vectors: Tensor) -> Tensor:
             found = objective.hvp(vectors)
-            refuse_not_finite(found, "a Hessian-vector product", block)
+            block.refuse_not_finite(found, "a Hessian-vector product")
             return found
 
         return krylov_step(product, gradient, self.weight, tolerance=self.tolerance, dimension=self.dimension)
 
 
 def _measured(
-    block: Block, parameters: Tensor, solved: list[Solved], before: Tensor, after: Tensor
+    block: Block, parameters: Tensor, solved: list[Solved], before: Tensor, after: Tensor, exact: bool
 ) -> dict[str, Tensor]:
     """Over the steps of a request: the first's eigenvalues, the worst gap and residual."""
 
     def worst(values: list[Tensor]) -> Tensor:
         return torch.stack(values).amax(0)
 
+    how = "" if exact else ", Lanczos"
     return {
         "step length": (parameters - block.parameters).norm(dim=1),
-        "alpha": worst([one.alpha for one in solved]),
+        "α of the dual": worst([one.alpha for one in solved]),
         "primal-dual gap": worst([one.gap.abs() for one in solved]),
-        "smallest eigenvalue": solved[0].lowest,
-        "largest eigenvalue": solved[0].highest,
-        "gradient before": before,
-        "gradient after": after,
-        "residual": worst([one.residual for one in solved]),
-        "hard cases": torch.stack([one.hard for one in solved]).sum(0),
-        "dimension": worst([one.dimension for one in solved]),
+        f"λ_min{how}": solved[0].lowest,
+        f"λ_max{how}": solved[0].highest,
+        "‖∇F_r‖ before": before,
+        "‖∇F_r‖ after": after,
+        "residual of the linear system": worst([one.residual for one in solved]),
+        "number of hard cases": torch.stack([one.hard for one in solved]).sum(0),
+        "number of dimensions": worst([one.dimension for one in solved]),
     }
 
 
@@ -245,15 +247,18 @@ class SCureNewton(_Cubic):
         Raises:
             ValueError: a field is out of range.
         """
-        _check_positive(weight=self.weight)
-        _check_positive(**{n: v for n in ("step_size", "smoothness") if (v := getattr(self, n)) is not None})
-        _check_counts(steps=self.steps, inner=self.inner)
+        check_number("weight", self.weight, above=0)
+        check_number("perturbation", self.perturbation, least=0)
+        for name in ("step_size", "smoothness"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), above=0)
+        check_count("steps", self.steps)
+        check_count("inner", self.inner)
+        if not isinstance(self.batch_sizes, (tuple, list)) or len(self.batch_sizes) != 2:
+            raise ValueError(f"batch_sizes must be two whole numbers >= 1, got {self.batch_sizes!r}.")
+        for place, size in enumerate(self.batch_sizes):
+            check_count(f"batch_sizes[{place}]", size)
         object.__setattr__(self, "batch_sizes", tuple(self.batch_sizes))  # a plan gives a list
-        if len(self.batch_sizes) != 2:
-            raise ValueError(f"batch_sizes must be two numbers, got {len(self.batch_sizes)}.")
-        _check_counts(**{f"batch_sizes[{place}]": size for place, size in enumerate(self.batch_sizes)})
-        if not (math.isfinite(self.perturbation) and self.perturbation >= 0):
-            raise ValueError(f"perturbation must be a finite number >= 0, got {self.perturbation}.")
 
     def unlearn(self, state: Learned, request: Tensor, *, streams: Streams) -> Learned:
         """Outer steps on minibatches in every replica with a request; an empty request is the identity.
@@ -275,14 +280,14 @@ class SCureNewton(_Cubic):
             points = [_minibatch(block, parameters, size, draws["minibatches"]) for size in self.batch_sizes]
             step, along, bound = self._step(block, points, draws["perturbations"])
             parameters = parameters + step
-            refuse_not_finite(parameters, "the unlearned parameters", block)
+            block.refuse_not_finite(parameters, "the unlearned parameters", way_out=self._way_out)
             cauchy, smoothness = cauchy + along, torch.maximum(smoothness, bound)
         measured = {
             "step length": (parameters - block.parameters).norm(dim=1),
-            "gradient before": before,
-            "gradient after": block.gradient(parameters).norm(dim=1),
-            "Cauchy steps": cauchy,
-            "smoothness": smoothness,
+            "‖∇F_r‖ before": before,
+            "‖∇F_r‖ after": block.gradient(parameters, way_out=self._way_out).norm(dim=1),
+            "number of Cauchy steps": cauchy,
+            "L of the Cauchy rule": smoothness,
         }
         return block, parameters, measured
 
@@ -292,7 +297,7 @@ class SCureNewton(_Cubic):
         """One outer step [B, P], whether it was a Cauchy step [B], and L [B]."""
         (first, own), (second, others) = points
         gradient = first.gradient(own)
-        refuse_not_finite(gradient, "the gradient of a minibatch", block)
+        block.refuse_not_finite(gradient, "the gradient of a minibatch", way_out=self._way_out)
 
         def product(vectors: Tensor) -> Tensor:
             return second.hvp(others, vectors.unsqueeze(1)).squeeze(1)
@@ -314,6 +319,13 @@ class SCureNewton(_Cubic):
             cubic = self.weight / 2 * step.norm(dim=1, keepdim=True) * step
             step = step - step_size.unsqueeze(1) * (perturbed + product(step) + cubic)
         return torch.where(along.unsqueeze(1), cauchy, step), along, smoothness
+
+    @property
+    def _way_out(self) -> str:
+        """What helps where the features are in order, as the first gradient has shown: shorter steps."""
+        if self.step_size is not None:
+            return f"Lower step_size = {self.step_size:g}, or leave it out."
+        return "Raise weight or smoothness, or lower perturbation."
 
     def _smoothness(self, block: Block, product: Product, gradient: Tensor) -> Tensor:
         constants, known = block.task.constants, self.smoothness
@@ -343,15 +355,3 @@ def _minibatch(
     rows, weights = rows.to(task.device), weights.to(task.device)
     features = task.features()[rows].to(parameters.dtype)
     return task.objective.at(parameters, features, task.labels()[rows]), weights
-
-
-def _check_positive(**fields: float) -> None:
-    for name, value in fields.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be a finite number > 0, got {value}.")
-
-
-def _check_counts(**fields: int) -> None:
-    for name, value in fields.items():
-        if value < 1:
-            raise ValueError(f"{name} must be >= 1, got {value}.")

@@ -23,19 +23,18 @@ but above the cutoff: long steps are what the paper holds against it, and are sh
 Differs from the paper: an empty request is the identity, also where ∇F ≠ 0; the step is computed in float64.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from learning.newton import Block, blocks, check_dense, diagnostics, moved, posterior_certificate
+from learning.newton import Block, blocks, check_dense, diagnostics, moved, posterior_certificate, refuse_damping
 from learning.release import gaussian_release
 from learning.task import Learned, Task
 from learning.training import train
 from unlearning.claim import Certificate, Reference, SeedPolicy
-from unlearning.errors import PlanError
+from unlearning.fields import as_number, check_number
 from unlearning.protocols import Declaration, Diagnostic, State
 from unlearning.streams import Streams
 
@@ -100,12 +99,14 @@ class _EigenStep(ABC):
         size = gradient.norm(dim=1)
         measured = {
             "step length": step.norm(dim=1),
-            "smallest eigenvalue": eigenvalues[:, 0],
-            "largest eigenvalue": eigenvalues[:, -1],
-            "gradient before": size,
-            "gradient after": block.gradient(parameters).norm(dim=1),
-            "residual": torch.where(size > 0, left.norm(dim=1) / torch.where(size > 0, size, 1), 0),
-            "kept eigenvalues": (factors != 0).sum(1),
+            "λ_min": eigenvalues[:, 0],
+            "λ_max": eigenvalues[:, -1],
+            "‖∇F_r‖ before": size,
+            "‖∇F_r‖ after": block.gradient(parameters).norm(dim=1),
+            "residual of the linear system": torch.where(
+                size > 0, left.norm(dim=1) / torch.where(size > 0, size, 1), 0
+            ),
+            "number of eigenvalues kept": (factors != 0).sum(1),
         }
         return block, parameters, measured
 
@@ -133,8 +134,8 @@ class PseudoInverseNewton(_EigenStep):
         Raises:
             ValueError: the cutoff is not in [0, 1).
         """
-        if self.cutoff is not None and not 0 <= self.cutoff < 1:
-            raise ValueError(f"cutoff must be in [0, 1) or left out, got {self.cutoff}.")
+        if self.cutoff is not None and not 0 <= as_number(self.cutoff) < 1:
+            raise ValueError(f"cutoff must be in [0, 1) or left out, got {self.cutoff!r}.")
 
     def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
         size = eigenvalues.abs()
@@ -163,8 +164,7 @@ class DampedNewton(_EigenStep):
         Raises:
             ValueError: the damping is not a finite number ≥ 0.
         """
-        if not (math.isfinite(self.damping) and self.damping >= 0):
-            raise ValueError(f"damping must be a finite number >= 0, got {self.damping}.")
+        check_number("damping", self.damping, least=0)
 
     def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
         """1/(λ + γ).
@@ -172,12 +172,5 @@ class DampedNewton(_EigenStep):
         Raises:
             PlanError: γ ≤ −λ_min.
         """
-        lowest = eigenvalues[:, 0]
-        if bool((self.damping + lowest <= 0).any()):
-            worst = int(lowest.argmin())
-            raise PlanError(
-                f"damping must be > {-float(lowest[worst]):.6g}, minus the smallest eigenvalue of the Hessian, "
-                f"measured in the replica at position {int(block.positions[worst])}, got {self.damping:g}. Raise "
-                "parameters.damping."
-            )
+        refuse_damping(self.damping, eigenvalues[:, 0], block.positions)
         return 1 / (eigenvalues + self.damping), self.damping

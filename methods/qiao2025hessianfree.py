@@ -23,7 +23,7 @@ q                      ``recipe.decay``            factor of the step size, per 
 
 Bounds on ‖unlearned − paired retraining‖, each at least the distance under its assumptions:
 
-* ``recursion``      (D, E) of `learning.recursion`, with D ← min(D, ‖a‖ + E). ``certificate="replay"`` measures the
+* ``recursion``      (D, E) of `learning.recursion`, with D ← min(D, ‖a‖ + E). ``trace="replay"`` measures the
                      removed records' gradients along the run; ``"norms"`` bounds them from norms kept per record while
                      learning, by the triangle inequality: looser, and as fast as the deletion.
 * ``published``      2ηGζ: the two halves ‖ŵ − w‖ and ‖a‖ bounded apart. Proved for logistic models, where the loss part
@@ -53,11 +53,14 @@ from torch import Tensor
 
 from learning.checkpoint import Checkpoint, fingerprint
 from learning.minimiser import full_gradient
+from learning.newton import refuse_not_finite
 from learning.online import DeletionSession, OnlineCertificate
 from learning.propagation import (
     batch_gradients,
     chunk_rows,
+    counts,
     estimated_gradient_bounds,
+    plain_descent,
     propagate_groups,
     propagate_records,
 )
@@ -66,16 +69,19 @@ from learning.recursion import (
     RecordNorms,
     Trace,
     a_posteriori_upper,
+    constants_assumptions,
+    gradients_assumption,
     proved_gradient_bounds,
     published_upper,
 )
 from learning.release import gaussian_release
 from learning.schedule import schedule
-from learning.task import SGD, Learned, Task, check_request
+from learning.task import Learned, Task, check_request
 from learning.training import train
-from learning.vectors import STORAGE, VectorStore
+from learning.vectors import STORAGE, VectorStore, check_folder, record_ids
 from unlearning.claim import Assumption, Certificate, Reference, SeedPolicy, Status
-from unlearning.errors import Diverged, PlanError
+from unlearning.errors import PlanError
+from unlearning.fields import check_count
 from unlearning.ledger import Ledger
 from unlearning.protocols import Declaration, Diagnostic, State
 from unlearning.streams import Streams
@@ -126,8 +132,8 @@ class HessianFree:
         storage: of kept vectors: "float64", "float32" or "bfloat16".
         folder: where kept vectors lie, in a file per learning run; a run that was killed goes on where it stopped. None
             keeps them in memory.
-        certificate: of bound="recursion": "replay" or "norms"; None takes norms where vectors are kept.
-        memory: bytes that the vectors propagated at once may take, with what is computed from them.
+        trace: of bound="recursion": "replay" repeats the run, "norms" reads what was kept; None: norms if kept.
+        memory: bytes that vectors propagated at once may take, with what is computed from them.
     """
 
     vectors: Literal["request", "all"] = "request"
@@ -135,24 +141,16 @@ class HessianFree:
     rows: tuple[int, ...] | None = None
     storage: Literal["float64", "float32", "bfloat16"] = "float64"
     folder: str | Path | None = None
-    certificate: Literal["replay", "norms"] | None = None
+    trace: Literal["replay", "norms"] | None = None
     memory: int = 2**30
 
-    declaration = Declaration(
-        title="Hessian-free online unlearning",
-        citation="Qiao, Zhang, Tang & Wei, Hessian-Free Online Certified Unlearning, ICLR 2025, arXiv 2404.01712",
-        reference=Reference.EMPTY_REQUEST,
-        seed_policy=SeedPolicy.PER_SEED,
-        stores="the recorded run (seed, batches, training set), or one vector per record",
-        differs=(
-            "A record's own injection is not multiplied by its own factor, as the recursion says and the public code "
-            "does not.",
-            "The remaining-divisor target (a real retraining averages over the records left) and its certificate are "
-            "added.",
-            "The certificate is the checked recursion, not the published noise formula.",
-        ),
-        additive=True,
-    )
+    @property
+    def declaration(self) -> Declaration:
+        """What the method says of itself: which bound it states, and what it keeps."""
+        kept = "the recorded run (seed, batches, training set)"
+        if self.vectors == "all":
+            kept = f"one vector per {'record' if self.rows is None else 'chosen record'}, in {self.storage}"
+        return replace(_DECLARATION, stores=kept, differs=(*_DECLARATION.differs, _DIFFERS[self.bound]))
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -166,18 +164,18 @@ class HessianFree:
             raise ValueError(f'bound must be "recursion", "published" or "a-posteriori", got {self.bound!r}.')
         if self.storage not in STORAGE:
             raise ValueError(f"storage must be one of {', '.join(STORAGE)}, got {self.storage!r}.")
-        if self.certificate not in (None, "replay", "norms"):
-            raise ValueError(f'certificate must be "replay" or "norms", got {self.certificate!r}.')
-        if self.memory < 1:
-            raise ValueError(f"memory must be a number of bytes >= 1, got {self.memory}.")
+        if self.trace not in (None, "replay", "norms"):
+            raise ValueError(f'trace must be "replay" or "norms", got {self.trace!r}.')
+        check_count("memory", self.memory)
+        check_folder("folder", self.folder)
         if self.vectors == "request":
             for name, default in (("rows", None), ("storage", "float64"), ("folder", None)):
                 if getattr(self, name) != default:
                     raise ValueError(f'{name} says how vectors are kept, which needs vectors="all".')
-            if self.certificate == "norms":
-                raise ValueError('certificate="norms" is kept with the vectors, which needs vectors="all".')
+            if self.trace == "norms":
+                raise ValueError('trace="norms" is kept with the vectors, which needs vectors="all".')
         if self.rows is not None:
-            object.__setattr__(self, "rows", tuple(self.rows))
+            object.__setattr__(self, "rows", tuple(record_ids("rows", self.rows)))
             if not self.rows or len(set(self.rows)) < len(self.rows) or min(self.rows) < 0:
                 raise ValueError(f"rows must name different records, at least one, got {list(self.rows)}.")
 
@@ -187,7 +185,7 @@ class HessianFree:
         Raises:
             PlanError: the recipe is of another kind, or projects; or a row does not exist.
         """
-        _recipe(task)
+        plain_descent(task)
         if self.rows is not None and max(self.rows) >= task.rows:
             raise PlanError(f"rows must name records below {task.rows}, got {max(self.rows)}.")
 
@@ -195,7 +193,8 @@ class HessianFree:
         """Run gradient descent; with vectors="all", propagate the records' vectors along.
 
         Raises:
-            PlanError: the recipe is no plain gradient descent, or a row does not exist.
+            PlanError: the recipe is no plain gradient descent, a row does not exist, or a session took what an earlier
+                run left in the folder into service.
             Diverged: the run left the finite numbers.
             DamagedState: what an earlier run left in the folder is damaged.
         """
@@ -206,14 +205,14 @@ class HessianFree:
             return HessianFreeState(learned.parameters, task, members, streams, deleted=none)
         task.check_members(members)
         records = np.arange(task.rows) if self.rows is None else np.array(self.rows)
+        certified = _certified(task) and self.bound == "recursion" and self.trace != "replay"
         folder, checkpoint = None, None
         if self.folder is not None:
-            chunk = chunk_rows(task, len(streams), self.memory)
-            folder = Path(self.folder) / fingerprint(task, members, streams, self.rows, self.storage, chunk)[:16]
+            choices = self.rows, self.storage, certified, chunk_rows(task, len(streams), self.memory)
+            folder = Path(self.folder) / fingerprint(task, members, streams, *choices)[:16]
             checkpoint = Checkpoint(folder)
         size, replicas = task.objective.size, len(streams)
         store = VectorStore.create(replicas, records, size, self.storage, device=task.device, folder=folder)
-        certified = _certified(task) and self.bound == "recursion" and self.certificate != "replay"
         parameters, norms = propagate_records(
             task, members, streams, store, memory=self.memory, norms=certified, checkpoint=checkpoint
         )
@@ -225,11 +224,12 @@ class HessianFree:
         Raises:
             ValueError: the request is no proper part of the training set, or names a record without a vector.
             DamagedState: a stored vector is not finite.
-            Diverged: a vector is not finite.
+            Diverged: a parameter or a vector is not finite; the state is unchanged.
         """
         check_request(state, request)
         if not bool(request.any()):
             return state
+        refuse_not_finite(state.parameters, "the parameters", state.task, range(len(request)))
         task, deleted = state.task, request if state.deleted is None else state.deleted | request
         learned_from = state.members | (deleted & ~request)
         recursive = self.bound == "recursion" and _certified(task)
@@ -243,9 +243,10 @@ class HessianFree:
             run = propagate_groups(task, learned_from, groups, state.training_streams())
             trace, shift = run.trace, run.vectors[:, 0] if shift is None else shift
         elif recursive and state.norms is not None:
-            trace = state.norms.trace(deleted.cpu().numpy(), _recipe(task).divisor)
-        if shift is None or not bool(torch.isfinite(shift).all()):
-            raise Diverged(f"The vectors of task {task.name!r} left the finite numbers. Lower recipe.step_size.")
+            trace = state.norms.trace(deleted.cpu().numpy(), plain_descent(task).divisor)
+        if shift is None:
+            raise ValueError("the state must hold vectors, or streams that replay its run, got neither.")
+        refuse_not_finite(shift, "the vectors", task, range(len(request)), way_out="Lower recipe.step_size.")
         after = replace(
             state,
             parameters=state.parameters + shift,
@@ -260,7 +261,7 @@ class HessianFree:
 
         A model with a kink gets an infinite Δ and the assumption of smoothness, violated by the layers it names.
         """
-        task, recipe = state.task, _recipe(state.task)
+        task, recipe = state.task, plain_descent(state.task)
         if recipe.momentum or (_certified(task) is False and task.objective.smooth and self.bound != "published"):
             return None
         error = state.error_upper if state.error_upper is not None else (0.0,) * state.parameters.shape[0]
@@ -317,9 +318,10 @@ class HessianFree:
         constants = state.task.constants
         if state.norms is None or constants is None:
             raise PlanError(
-                'A session certifies from norms: learn a model with proved constants, bound="recursion", no momentum.'
+                'A session certifies from norms: learn a model with proved constants, bound="recursion" and no '
+                "momentum. Any other model deletes through unlearn, and noise without a certificate through release."
             )
-        certificate = OnlineCertificate(state.norms, constants, _recipe(state.task).divisor)
+        certificate = OnlineCertificate(state.norms, constants, plain_descent(state.task).divisor)
         return DeletionSession(
             state.parameters[0].clone(), state.vectors, state.members[0].cpu().numpy().copy(), ledger, certificate
         )
@@ -328,7 +330,7 @@ class HessianFree:
         self, state: HessianFreeState, learned_from: Tensor, trace: Trace | None
     ) -> tuple[float, ...] | None:
         """Δ of all deletions so far, in the state after them; None without a theorem."""
-        task, recipe, constants, deleted = state.task, _recipe(state.task), state.task.constants, state.deleted
+        task, recipe, constants, deleted = state.task, plain_descent(state.task), state.task.constants, state.deleted
         if recipe.momentum or deleted is None:
             return None
         asked = deleted.cpu().numpy()
@@ -341,24 +343,24 @@ class HessianFree:
             found = ErrorRecursion(constants, recipe.divisor).sensitivity_upper(trace)
         else:
             streams = state.training_streams()
-            counts = _counts(task, learned_from, deleted, streams)
+            batches = counts(task, learned_from, deleted, streams)
             start = task.objective.initial(streams.generators("initial")).to(task.device, task.dtype)
             if self.bound == "published":
                 if constants is None:
                     bounds = estimated_gradient_bounds(task, learned_from, streams)
                 else:
                     norm = start.norm(dim=1).double().cpu().numpy()
-                    proved = proved_gradient_bounds(constants, counts, norm, fixed=fixed)
+                    proved = proved_gradient_bounds(constants, batches, norm, fixed=fixed)
                     if proved is None:
                         return tuple(math.inf if own.any() else 0.0 for own in asked)
                     bounds = proved
-                found = published_upper(counts, bounds, recipe.divisor)
+                found = published_upper(batches, bounds, recipe.divisor)
             elif constants is None:
                 return None
             else:
                 apart = (start - state.parameters).norm(dim=1).double().cpu().numpy()
                 residual = batch_gradients(task, state.parameters, state.members, schedule(task, streams))
-                found = a_posteriori_upper(constants, counts, apart, residual, fixed=fixed)
+                found = a_posteriori_upper(constants, batches, apart, residual, fixed=fixed)
         stored = np.zeros(len(found))
         if state.vectors is not None and self.bound != "a-posteriori":  # which holds at any point, rounded or not
             stored = state.vectors.rounding_upper(asked)
@@ -373,26 +375,8 @@ class HessianFree:
                 Assumption("gradients have norm at most G", Status.ESTIMATED, "largest one along the learning run"),
             )
             return (smooth, *measured) if self.bound == "published" else (smooth,)
-        convex = Assumption(
-            "the loss is λ-strongly convex", Status.PROVED, "½λ‖w‖² in every record", constants.strong_convexity
-        )
-        found = [
-            Assumption("inputs have norm at most R", Status.PROVED, "rows are clipped to R", constants.norm_upper),
-            convex,
-            Assumption("the loss is L-smooth", Status.PROVED, "closed form in R", constants.smoothness_upper),
-        ]
-        if self.bound == "recursion":
-            found.append(
-                Assumption(
-                    "the Hessian is C-Lipschitz", Status.PROVED, "closed form in R", constants.hessian_lipschitz_upper
-                )
-            )
-        if self.bound == "published":
-            known = constants.gradient_bound_upper is not None
-            how = "loss part in closed form in R, λ‖w‖ from the recipe" if known else "targets are unbounded: no G is"
-            status = Status.PROVED if known else Status.VIOLATED
-            found.append(Assumption("gradients have norm at most G along both runs", status, how))
-        return tuple(found)
+        found = constants_assumptions(constants, hessian=self.bound == "recursion")
+        return (*found, gradients_assumption(constants)) if self.bound == "published" else found
 
     def _stored(self, state: HessianFreeState) -> tuple[Assumption, ...]:
         if state.vectors is None or state.vectors.storage == "float64" or self.bound == "a-posteriori":
@@ -401,6 +385,24 @@ class HessianFree:
         return (Assumption("Δ holds the rounding of stored vectors", Status.CHECKED, how),)
 
 
+_DECLARATION = Declaration(
+    title="Hessian-free online unlearning",
+    citation="Qiao, Zhang, Tang & Wei, Hessian-Free Online Certified Unlearning, ICLR 2025, arXiv 2404.01712",
+    reference=Reference.EMPTY_REQUEST,
+    seed_policy=SeedPolicy.PER_SEED,
+    differs=(
+        "A record's own injection is not multiplied by its own factor, as the recursion says and the public code does "
+        "not.",
+        "The remaining-divisor target (a real retraining averages over what is left) and its certificate are added.",
+    ),
+    additive=True,
+)
+_DIFFERS: dict[Bound, str] = {
+    "recursion": "The certificate is the checked recursion, not the published noise formula.",
+    "published": "The certificate is the published formula with its series summed; the public code prints 1 − q in the "
+    "place of 1/(1 − q).",
+    "a-posteriori": "The certificate is measured at the unlearned model, not the published noise formula.",
+}
 _THEOREMS = {
     "recursion": "error recursion after Qiao et al. 2025",
     "published": "2ηGζ after Qiao et al. 2025, the series summed",
@@ -410,7 +412,7 @@ _THEOREMS = {
 
 def _certified(task: Task) -> bool:
     """Whether constants are proved and the recipe is one that the theorems cover."""
-    return task.constants is not None and not _recipe(task).momentum
+    return task.constants is not None and not plain_descent(task).momentum
 
 
 def _kinks(task: Task) -> Assumption:
@@ -418,23 +420,3 @@ def _kinks(task: Task) -> Assumption:
     if task.objective.smooth:
         return Assumption(what, Status.ASSUMED, f"no layer with a kink in {task.objective.description}")
     return Assumption(what, Status.VIOLATED, f"a layer has a kink (rectifier or maximum): {task.objective.description}")
-
-
-def _counts(task: Task, learned_from: Tensor, deleted: Tensor, streams: Streams) -> Trace:
-    """The trace of a request as far as the batches alone tell it; the norms are zero."""
-    plan = schedule(task, streams)
-    present, removed = (plan.counts(mask.cpu().numpy()) for mask in (learned_from, deleted))
-    zero = np.zeros_like(present)
-    return Trace(plan.step_sizes, plan.sizes().astype(np.float64), present, removed, zero, zero, zero)
-
-
-def _recipe(task: Task) -> SGD:
-    recipe = task.recipe
-    if not isinstance(recipe, SGD):
-        raise PlanError(f'method hessian-free needs recipe.kind = "sgd", got {recipe}.')
-    if getattr(recipe, "radius", None) is not None:
-        raise PlanError(
-            f"method hessian-free has no theorem for projected steps, got recipe.radius = {recipe.radius:g}. Leave "
-            "radius out."
-        )
-    return recipe

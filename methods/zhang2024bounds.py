@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 def theorem_2_3(sensitivity: float, epsilon: float, delta: float, *, failure_probability: float = 0.0) -> float:
     """σ = (Δ/ε)√(2·ln(1.25/(δ − ρ))): Theorem 2.3, with the failure probability of Δ paid from δ.
 
+    The paper's σ as one formula, to compute it for a certificate by hand. A plan's row gets the same σ with
+    `calibration = "classical"`, its ρ paid from δ in the same way, and a smaller one by the exact calibration.
+
     Guarantee: at least the σ for which Δ, where it holds with probability 1 − ρ, gives (ε, δ).
 
     >>> round(theorem_2_3(1.0, 1.0, 1e-5), 4)
@@ -104,6 +107,8 @@ class Premises:
         lipschitz: C; infinite where it is neither proved nor given.
         residual: G; infinite where it is neither known nor given.
         statements: the assumptions on L, C and G by these names.
+        kinks: layers that are known not to be three times differentiable. Where there is one, C and L do not exist, and
+            no theorem is used whatever was given for them.
     """
 
     radius: float
@@ -113,6 +118,7 @@ class Premises:
     lipschitz: float
     residual: float
     statements: dict[str, Assumption]
+    kinks: tuple[str, ...] = ()
 
     @property
     def ball_diameter_upper(self) -> float:
@@ -128,6 +134,13 @@ class Premises:
         """Whether h ≥ ‖H_t‖ + λ_d is proved for every minibatch."""
         proved = self.statements["smoothness"].status is Status.PROVED
         return proved and scale >= (self.smoothness + damping) * (1 - 1e-12)
+
+    def violated(self, method: "CertifiedUnlearning") -> list[Assumption]:
+        """The constants that were given for the method's bound although a kink says that there are none."""
+        if not self.kinks or method.bound == "trivial":
+            return []
+        names = ("lipschitz", "smoothness") if method.bound == "theorem-3.6" else ("lipschitz",)
+        return [self.statements[name] for name in names if self.statements[name].value is not None]
 
     def of_theorem(self, method: "CertifiedUnlearning", least: float) -> list[Assumption]:
         """The assumptions of the method's bound, `least` being the λ_min that it used."""
@@ -160,9 +173,10 @@ def premises(method: "CertifiedUnlearning", task: Task) -> Premises:
             "the Hessian is C-Lipschitz", Status.PROVED, "closed form in R", constants.hessian_lipschitz_upper
         )
     else:
-        status, how = Status.ASSUMED, "given by hand"
-        if not task.objective.smooth:
-            status, how = Status.VIOLATED, "the model has a layer with a kink (a rectifier or max pooling)"
+        status, how = Status.ASSUMED, f"given by hand; {task.objective.smoothness_note}"
+        if task.objective.kinks:
+            status = Status.VIOLATED
+            how = f"{task.objective.smoothness_note}; no theorem is used, and Δ = 2R rests on the ball alone"
         smooth = Assumption("the loss is L-smooth", status, how, method.smoothness)
         bent = Assumption("the Hessian is C-Lipschitz", status, how, method.hessian_lipschitz)
     if isinstance(task.recipe, Minimise):
@@ -183,6 +197,7 @@ def premises(method: "CertifiedUnlearning", task: Task) -> Premises:
         math.inf if bent.value is None else bent.value,
         residual,
         {"smoothness": smooth, "lipschitz": bent, "residual": left},
+        task.objective.kinks,
     )
 
 

@@ -43,10 +43,11 @@ can make whatever it draws, whenever ln(P/ρ) ≥ 1/64: the theorem then holds w
 
 Differs from the paper: the inverse is a conjugate-gradient solve by default; LiSSA is damped by λ_d·v (the public code
 uses the gradient of an unsquared norm), draws its batches with replacement, and has its scale checked on every batch.
-Projection is onto the ball, the identity inside. Certificates are at most 2R and say what they rest on; the residual
-and G are part of Theorem 3.4. In Theorem 3.6, max(1/16, 1/(16h)) replaces the printed 1/16, which is too small for
-h < 1, and LiSSA's exact bias replaces that where it is larger. Noise may be calibrated exactly instead of by
-Theorem 2.3 (`theorem_2_3`). The bias is regularised with the other weights.
+Projection is onto the ball, the identity inside. Certificates are at most 2R and say what they rest on, and are 2R
+where a layer has a kink, as the theorems need a Lipschitz Hessian; the residual and G are part of Theorem 3.4. In
+Theorem 3.6, max(1/16, 1/(16h)) replaces the printed 1/16, which is too small for h < 1, and LiSSA's exact bias replaces
+that where it is larger. Noise may be calibrated exactly instead of by Theorem 2.3 (`theorem_2_3`). The bias is
+regularised with the other weights.
 """
 
 import math
@@ -55,11 +56,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from learning.newton import MEANINGS
 from learning.release import gaussian_release
 from learning.task import Learned, Minimise, Task, check_request
 from learning.training import train
 from unlearning.claim import Assumption, Certificate, Reference, SeedPolicy, Status
 from unlearning.errors import PlanError
+from unlearning.fields import as_number, check_count, check_flag, check_number
 from unlearning.protocols import Declaration, Diagnostic, State
 from unlearning.streams import Streams
 
@@ -90,6 +93,7 @@ _DECLARATION = Declaration(
         "unsquared norm as in the public code.",
         "Projection is onto the ball (the identity inside), after every training step and after unlearning.",
         "Every certificate is the smaller of its theorem and 2R, and names what the smaller one rests on.",
+        "Where a layer is known to have a kink (a rectifier, max pooling, …) no theorem is used: Δ = 2R.",
         "The residual of the linear system and the gradient left at the retrained model are part of Theorem 3.4.",
         "Theorem 3.6 is stated with max(1/16, 1/(16h)), and LiSSA's exact bias where that is larger: the printed 1/16 "
         "is too small for h < 1.",
@@ -130,7 +134,7 @@ class CertifiedUnlearning:
         residual: G, bound on ‖∇F_r‖ at the retrained model where the recipe is no minimiser: 0 assumes it stationary,
             as the paper does; without it only 2R is certified of gradient descent.
         smoothness: L, where it is not proved.
-        hessian_lipschitz: C, where it is not proved; without it only 2R is certified.
+        hessian_lipschitz: C, where it is not proved; without it, and where a layer has a kink, only 2R is certified.
         minimum_eigenvalue: λ_min, where it is not proved; the smallest Ritz value replaces it where that is smaller.
         tolerance: relative residual of conjugate gradients, and of LiSSA's depth.
         iterations: most steps of conjugate gradients.
@@ -163,24 +167,26 @@ class CertifiedUnlearning:
         """
         if self.solver not in _SOLVERS:
             raise ValueError(f'solver must be "conjugate-gradient" or "lissa", got {self.solver!r}.')
-        if self.bound not in _THEOREMS:
+        if self.bound not in tuple(_THEOREMS):
             raise ValueError(f"bound must be one of {', '.join(_THEOREMS)}, got {self.bound!r}.")
-        for name in ("damping", "residual", "hessian_lipschitz"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a finite number >= 0, got {value}.")
+        for name in ("damping", "failure_probability"):
+            check_number(name, getattr(self, name), least=0)
+        for name in ("residual", "hessian_lipschitz"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), least=0)
         for name in ("scale", "smoothness"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a finite number > 0, got {value}.")
-        for name in ("runs", "depth", "batch", "iterations", "lanczos_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}.")
-        if self.minimum_eigenvalue is not None and not math.isfinite(self.minimum_eigenvalue):
-            raise ValueError(f"minimum_eigenvalue must be finite, got {self.minimum_eigenvalue}.")
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must be in (0, 1), got {self.tolerance}.")
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), above=0)
+        for name in ("runs", "iterations", "lanczos_steps"):
+            check_count(name, getattr(self, name))
+        for name in ("depth", "batch"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        if self.minimum_eigenvalue is not None:
+            check_number("minimum_eigenvalue", self.minimum_eigenvalue)
+        if not 0 < as_number(self.tolerance) < 1:
+            raise ValueError(f"tolerance must be in (0, 1), got {self.tolerance!r}.")
+        check_flag("compare", self.compare)
         self._check_bound()
 
     def _check_bound(self) -> None:
@@ -249,14 +255,21 @@ class CertifiedUnlearning:
         return Unlearned(parameters, task, kept, state.streams, report=report)
 
     def certify(self, state: Learned, request: Tensor) -> Certificate | None:
-        """Δ by the chosen bound, at most 2R; the assumptions are those of the bound that is the smaller one."""
+        """Δ by the chosen bound, at most 2R; the assumptions are those of the bound that is the smaller one.
+
+        Where a layer is known to have a kink, no theorem is used: Δ = 2R rests on the ball alone, and constants that
+        were given for the chosen bound stand beside it as violated, since it is what was asked for.
+        """
         report = state.report if isinstance(state, Unlearned) else None
         report = report or Report.before(len(state.parameters))
         known = premises(self, state.task)
         assumptions = [known.ball]
         resting = report.sensitivity_upper < known.ball_diameter_upper
-        fails = 0.0
-        if bool((resting & report.eigenvalue.isfinite()).any()):
+        fails, theorem = 0.0, _THEOREMS[self.bound]
+        if known.kinks:
+            theorem = _THEOREMS["trivial"]
+            assumptions += known.violated(self) if bool((report.sensitivity_upper > 0).any()) else []
+        elif bool((resting & report.eigenvalue.isfinite()).any()):
             least = float(report.eigenvalue[resting & report.eigenvalue.isfinite()].min())
             assumptions += known.of_theorem(self, least)
             fails = self.failure_probability
@@ -264,7 +277,7 @@ class CertifiedUnlearning:
             Assumption("exact arithmetic", Status.ASSUMED, f"{state.task.dtype} throughout; rounding is not in Δ")
         )
         upper = tuple(report.sensitivity_upper.tolist())
-        return Certificate(_THEOREMS[self.bound], upper, tuple(assumptions), failure_probability=fails)
+        return Certificate(theorem, upper, tuple(assumptions), failure_probability=fails)
 
     def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
         """Parameters + N(0, σ²I); the noise is on the released copy only, and the state stays in the ball."""
@@ -284,7 +297,7 @@ class CertifiedUnlearning:
                 "recipe.radius has none. Give a number."
             )
         least = known.strong_convexity or self.minimum_eigenvalue
-        if least is None or self.damping + least <= 0 or self.bound == "trivial":
+        if known.kinks or least is None or self.damping + least <= 0 or self.bound == "trivial":
             return known.ball_diameter_upper
         curvature, start = self.damping + least, known.gradient_start_upper
         theorem = theorem_3_4(known.radius, known.lipschitz, self.damping, curvature, known.residual)
@@ -305,13 +318,21 @@ class CertifiedUnlearning:
         if report is None:
             return ()
         shown = {name: meaning for name, meaning in _SHOWN.items() if bool(getattr(report, name).isfinite().any())}
+        kinks = state.task.objective.kinks
+        broken = f"; violated and not used: {state.task.objective.smoothness_note}" if kinks else ""
         found = [
-            Diagnostic(title, text, tuple(getattr(report, name).tolist()), is_sensitivity=name in _BOUNDS)
+            Diagnostic(
+                title,
+                text + broken if name in _OF_A_SMOOTH_LOSS else text,
+                tuple(getattr(report, name).tolist()),
+                is_sensitivity=name == "trivial" or (name in _OF_A_SMOOTH_LOSS and not kinks),
+                failure_probability=self.failure_probability if name == "theorem_36" else 0.0,
+            )
             for name, (title, text) in shown.items()
         ]
         if "theorem_34" in shown:
             ratio = tuple((report.theorem_34 / report.trivial).tolist())
-            text = "at least 1 exactly if C·R ≥ λ_min: the theorem then promises less than the ball alone"
+            text = "at least 1 exactly if C·R ≥ λ_min: the theorem then promises less than the ball alone" + broken
             found.insert(1, Diagnostic("Theorem 3.4 over 2R", text, ratio))
         return tuple(found)
 
@@ -326,20 +347,26 @@ class CertifiedUnlearning:
         return self.depth or max(1, math.ceil(scale / curvature * math.log(1 / self.tolerance)))
 
 
-_BOUNDS = ("theorem_34", "theorem_36", "trivial")
-_SHOWN = {
+def _as_named(name: str) -> tuple[str, str]:
+    """A quantity that other second-order methods measure too: one name, one meaning."""
+    return name, MEANINGS[name]
+
+
+_OF_A_SMOOTH_LOSS = ("theorem_34", "theorem_36")
+_SHOWN = {  # field of the report → name and meaning
     "theorem_34": ("Theorem 3.4, as published", "bound on the distance to the retrained model, before the minimum"),
     "theorem_36": ("Theorem 3.6, as published", "the same for LiSSA, with probability 1 − ρ"),
     "trivial": ("2R", "largest distance of two models in the ball: what doing nothing certifies"),
-    "eigenvalue": ("λ_min used", "smallest eigenvalue that the bounds use: proved, given, or the smallest estimate"),
-    "eigenvalue_batches": ("λ_min of minibatches", "the same over LiSSA's minibatches, as far as it met them"),
-    "ritz_least": (
-        "λ_min, Lanczos",
-        "smallest Ritz value of the retained records' Hessian; the eigenvalue is no larger",
+    "eigenvalue": (
+        "λ_min used",
+        "eigenvalue that the last request's bounds use: proved, given, or the smallest estimate",
     ),
-    "ritz_largest": ("λ_max, Lanczos", "largest Ritz value; the eigenvalue is no smaller"),
-    "gradient_before": ("‖∇F_r‖ before", "gradient norm on the retained records at the original model"),
-    "gradient_after": ("‖∇F_r‖ after", "the same at the unlearned model: the step should lower it"),
-    "residual": ("residual of the inverse", "‖(H + λ_d)x − g‖ / ‖g‖ of the linear system that the step solves"),
+    "eigenvalue_batches": ("λ_min of minibatches", "the same over LiSSA's minibatches, as far as it met them"),
+    "ritz_least": _as_named("λ_min, Lanczos"),
+    "ritz_largest": _as_named("λ_max, Lanczos"),
+    "gradient_before": _as_named("‖∇F_r‖ before"),
+    "gradient_after": _as_named("‖∇F_r‖ after"),
+    "step_length": _as_named("step length"),
+    "residual": _as_named("residual of the linear system"),
     "difference": ("LiSSA against conjugate gradients", "‖difference‖ / ‖conjugate gradients‖ of the two steps"),
 }

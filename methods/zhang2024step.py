@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from learning.full import FullObjective, SampledObjective
+from learning.newton import refuse_damping, refuse_not_finite
 from learning.solvers import conjugate_gradient, lanczos, lissa
 from learning.task import Task
 from learning.training import project
-from unlearning.errors import Diverged, PlanError
+from unlearning.errors import PlanError
 from unlearning.streams import Streams
 
 from .zhang2024bounds import (
@@ -32,16 +33,17 @@ _FLOOR = 2e3  # times the unit of rounding: relative residual that a solver can 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured while unlearning, one float64 number per replica, [K]; infinite where nothing was.
+    """What was measured in each replica's last request, float64, [K]; infinite where nothing was.
 
     Attributes:
-        sensitivity_upper: Δ by the chosen bound, at most 2R.
-        theorem_34, theorem_36: as published.
+        sensitivity_upper: Δ by the chosen bound, at most 2R; 2R where a layer has a kink.
+        theorem_34, theorem_36: as published, whether or not their premises hold.
         trivial: 2R.
         eigenvalue: λ_min of H that the bounds use.
         eigenvalue_batches: λ_min over LiSSA's minibatches that its error terms use.
         ritz_least, ritz_largest: extreme Ritz values of H.
-        gradient_before, gradient_after: ‖∇F_r‖ at w* and at w̃.
+        gradient_before, gradient_after: ‖∇F_r‖ where the request found the model and at w̃.
+        step_length: ‖w̃ − w‖, after the projection.
         residual: ‖(H + λ_d)x − ∇F_r(w*)‖ / ‖∇F_r(w*)‖.
         difference: ‖LiSSA − conjugate gradients‖ / ‖conjugate gradients‖.
     """
@@ -56,6 +58,7 @@ class Report:
     ritz_largest: Tensor
     gradient_before: Tensor
     gradient_after: Tensor
+    step_length: Tensor
     residual: Tensor
     difference: Tensor
 
@@ -94,9 +97,13 @@ class Step:
         self.known = premises(method, task)
         self.objective = FullObjective(task, start, kept)
         self.gradient = self.objective.gradient()
-        for name, value in (("parameters", start), ("gradient on the retained records", self.gradient)):
-            _refuse_not_finite(name, value)
+        self.refuse_not_finite(start, "the parameters")
+        self.refuse_not_finite(self.gradient, "the gradient of the retained records")
         self.scale, self.depth = math.nan, [0] * len(positions)
+
+    def refuse_not_finite(self, found: Tensor, what: str) -> None:
+        """Refuse NaN and infinity in one row per replica."""
+        refuse_not_finite(found, what, self.task, self.positions)
 
     def damped(self, vectors: Tensor) -> Tensor:
         """(H + λ_d)·v for vectors [K, P] or [K, R, P]."""
@@ -108,23 +115,30 @@ class Step:
         normals = torch.from_numpy(self.streams.normals("lanczos", size)[self.positions]).to(self.start)
         ritz = _doubles(lanczos(self.objective.hvp, normals, steps=method.lanczos_steps).eigenvalues())
         eigenvalue = self.at_most(ritz[:, 0])
-        self.check_damping(eigenvalue)
+        refuse_damping(method.damping, eigenvalue, self.positions)
         exact = None
         if method.solver == "conjugate-gradient" or method.compare:
             tolerance = relative_tolerance(method.tolerance, self.start.dtype)
-            exact = conjugate_gradient(self.damped, self.gradient, tolerance=tolerance, iterations=method.iterations)
+            exact = conjugate_gradient(
+                self.damped,
+                self.gradient,
+                tolerance=tolerance,
+                iterations=method.iterations,
+                positions=self.positions,
+            )
         solution, batches = exact, eigenvalue
         if method.solver == "lissa" or solution is None:
             solution, batches = self.solve_by_lissa(eigenvalue)
-        _refuse_not_finite("step", solution)
+        self.refuse_not_finite(solution, "the step")
         left = (self.damped(solution) - self.gradient).norm(dim=1)
         found = project(self.start - solution, self.known.radius)
         after = FullObjective(self.task, found, self.kept).gradient().norm(dim=1)
         measured = [_doubles(x) for x in (self.gradient.norm(dim=1), after, left)]
+        length = _doubles((found - self.start).norm(dim=1))
         difference = torch.full_like(eigenvalue, torch.inf)
         if exact is not None and method.solver == "lissa":
             difference = _doubles((solution - exact).norm(dim=1) / exact.norm(dim=1))
-        return found, self.report(measured, (eigenvalue, batches), ritz, difference)
+        return found, self.report(measured, (eigenvalue, batches), ritz, length, difference)
 
     def at_most(self, estimate: Tensor) -> Tensor:
         """λ_min that the bounds use, [K]: proved, or the smaller of the one given and an estimate."""
@@ -132,16 +146,6 @@ class Step:
             return torch.full_like(estimate, self.known.strong_convexity)
         given = self.method.minimum_eigenvalue
         return estimate if given is None else estimate.clamp(max=given)
-
-    def check_damping(self, eigenvalue: Tensor, of: str = "Hessian") -> None:
-        """Refuse a damped matrix that is not positive definite."""
-        worst = int(eigenvalue.argmin())
-        if not float(eigenvalue[worst]) + self.method.damping > 0:
-            raise PlanError(
-                f"damping must be > {-float(eigenvalue[worst]):.4g}, minus the smallest eigenvalue of the {of}, "
-                f"measured in replica {self.streams.replicas[self.positions[worst]]}, got {self.method.damping:g}. "
-                "Raise parameters.damping."
-            )
 
     def solve_by_lissa(self, eigenvalue: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of the runs [K, P], and λ_min over the minibatches' Hessians as far as it was seen, [K]."""
@@ -169,7 +173,7 @@ class Step:
             ritz = _doubles(lanczos(first, probe, steps=method.lanczos_steps).eigenvalues())
             scale = _check_scale(scale, float(ritz.abs().max()) + method.damping)
             eigenvalue = self.at_most(torch.minimum(eigenvalue, ritz[:, 0].view(replicas, runs).amin(1)))
-            self.check_damping(eigenvalue, "Hessian of a minibatch")
+            refuse_damping(method.damping, eigenvalue, self.positions, "Hessian of a minibatch")
         curvature = eigenvalue + method.damping
         self.scale, self.depth = scale, [method.depth_used(scale, c) for c in curvature.tolist()]
 
@@ -185,21 +189,30 @@ class Step:
             depth=torch.tensor(self.depth, device=self.start.device).repeat_interleave(runs),
             curvature=curvature.to(self.start).repeat_interleave(runs),
             probe=None if proved else probe,
+            positions=[position for position in self.positions for _ in range(runs)],
         )
         seen = _doubles(found.curvature_upper).view(replicas, runs).amin(1) - method.damping
         return found.solution.view(replicas, runs, size).mean(1), self.at_most(torch.minimum(eigenvalue, seen))
 
     def report(
-        self, measured: list[Tensor], eigenvalues: tuple[Tensor, Tensor], ritz: Tensor, difference: Tensor
+        self,
+        measured: list[Tensor],
+        eigenvalues: tuple[Tensor, Tensor],
+        ritz: Tensor,
+        length: Tensor,
+        difference: Tensor,
     ) -> Report:
-        """Every bound of every replica, from gradient norms, the system's residual, λ_min and Ritz values."""
+        """Every bound of every replica, from gradient norms, the system's residual, λ_min and Ritz values.
+
+        Guarantee: where a layer has a kink, Δ is 2R, whatever constants were given.
+        """
         before, after, left = measured
         columns = [x.tolist() for x in (*measured, *eigenvalues)]
         rows = [self.bounds(*numbers) for numbers in zip(*columns, self.depth, strict=True)]
         chosen, published, of_lissa = (torch.tensor(x, dtype=torch.float64) for x in zip(*rows, strict=True))
         trivial = torch.full_like(chosen, self.known.ball_diameter_upper)
         return Report(
-            torch.minimum(chosen, trivial),
+            trivial.clone() if self.known.kinks else torch.minimum(chosen, trivial),
             published,
             of_lissa,
             trivial,
@@ -208,6 +221,7 @@ class Step:
             ritz[:, -1],
             before,
             after,
+            length,
             torch.where(before > 0, left / before, 0),
             difference,
         )
@@ -217,7 +231,7 @@ class Step:
     ) -> tuple[float, float, float]:
         """The chosen bound, and Theorems 3.4 and 3.6 as published (the latter infinite without ρ), of one replica.
 
-        Guarantee: the first is at least ‖w̃ − w_r‖ under the premises.
+        Guarantee: the first is at least ‖w̃ − w_r‖ under the premises, a loss without a kink among them.
         """
         method, known = self.method, self.known
         curvature, radius, damping = eigenvalue + method.damping, known.radius, method.damping
@@ -259,15 +273,6 @@ def _doubles(values: Tensor) -> Tensor:
     return values.detach().to("cpu", torch.float64)
 
 
-def _refuse_not_finite(name: str, values: Tensor) -> None:
-    broken = ~torch.isfinite(values).all(1)
-    if bool(broken.any()):
-        raise Diverged(
-            f"{name} must be finite to unlearn, got NaN or infinity in replica {int(broken.nonzero()[0])} of the call; "
-            "the model was left as it was. Look for infinite or huge features, or lower the step size of training."
-        )
-
-
 def _check_scale(scale: float, measured: float) -> float:
     if math.isnan(scale):
         raise PlanError(
@@ -277,6 +282,6 @@ def _check_scale(scale: float, measured: float) -> float:
     if not scale >= measured * (1 - 1e-6):
         raise PlanError(
             f"scale must be at least the largest norm of a minibatch's Hessian plus the damping, measured "
-            f"{measured:.4g}, got {scale:g}. Raise parameters.scale."
+            f"{measured:.4g}, got {scale:g}. Write scale = {2 * measured:.2g}."
         )
     return scale

@@ -34,6 +34,19 @@ class Release:
     noise_scale: float
     deleted: int
 
+    def __post_init__(self) -> None:
+        """Check the fields: a row that spends nothing by accident would break the promise.
+
+        Raises:
+            ValueError: a number is out of range, or there is a distance and no noise.
+        """
+        if not (math.isfinite(self.sensitivity_upper) and self.sensitivity_upper >= 0):
+            raise ValueError(f"sensitivity_upper must be a finite number >= 0, got {self.sensitivity_upper}.")
+        if not (math.isfinite(self.noise_scale) and self.noise_scale >= 0) or self.deleted < 0:
+            raise ValueError(f"noise_scale and deleted must be >= 0, got {self.noise_scale} and {self.deleted}.")
+        if self.sensitivity_upper > 0 and self.noise_scale == 0:
+            raise ValueError(f"noise_scale must be > 0 for sensitivity {self.sensitivity_upper:.4g}, got 0.")
+
     @property
     def mu(self) -> float:
         """μ_k = Δ_k/σ; 0 for a release that is its own reference."""
@@ -111,15 +124,17 @@ class Ledger:
             )
         if sensitivity_upper > 0 and self.noise_scale == 0:
             raise BudgetExceeded(
-                f"A release without noise needs sensitivity 0, got {sensitivity_upper:.4g}. Retrain, or learn again "
-                "with noise_scale > 0."
+                f"A release without noise needs sensitivity 0, got {sensitivity_upper:.4g}. Retrain, or open "
+                "the ledger of the next model with noise_scale > 0."
             )
+        if math.isinf(sensitivity_upper):
+            raise BudgetExceeded("The deletion budget is spent: the sensitivity is infinite. Retrain.")
         after = replace(self, releases=(*self.releases, Release(sensitivity_upper, self.noise_scale, deleted)))
         if not after.mu_total <= self.mu_budget:
             raise BudgetExceeded(
                 f"The deletion budget is spent: mu {after.mu_total:.4g} > {self.mu_budget:.4g}, which "
-                f"(epsilon = {self.epsilon:g}, delta = {self.delta:g}) allows for all releases together. Retrain, or "
-                "learn again with a larger noise_scale."
+                f"(epsilon = {self.epsilon:g}, delta = {self.delta:g}) allows for all releases together. Retrain, and "
+                "open the next model's Ledger with a larger noise_scale."
             )
         return after
 
@@ -144,5 +159,7 @@ class Ledger:
             found = json.loads(text)
             releases = tuple(Release(float(s), float(n), int(d)) for s, n, d in found["releases"])
             return Ledger(float(found["epsilon"]), float(found["delta"]), float(found["noise_scale"]), releases)
-        except (ValueError, TypeError, KeyError) as problem:
-            raise DamagedState(f"The ledger cannot be read: {problem}. Restore it from a backup, or retrain.") from None
+        except (ValueError, TypeError, KeyError, OverflowError) as problem:
+            raise DamagedState(
+                f"The ledger cannot be read: {problem}. Retrain: a backup forgets what was released since."
+            ) from None

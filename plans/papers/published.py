@@ -15,7 +15,7 @@ class PublishedVectors(HessianFree):
     """Vectors of the fixed divisor, whatever divisor the retraining has; nothing is certified of that."""
 
     declaration: Declaration = replace(
-        HessianFree.declaration,
+        HessianFree().declaration,
         title="Hessian-free vectors as published",
         differs=("The vectors aim at a retraining that keeps the divisor |B_t|; a real one averages what is left.",),
         exempt={"sensitivity": "no certificate covers another retraining than the vectors aim at"},

@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from learning.influence import Deletions, capacity, capacity_curve, correlation, influence, same_run
+from learning.propagation import propagate_groups, propagate_records
+from learning.task import SGD, Adam, Minimise
 from learning.training import train
+from learning.vectors import VectorStore
 from methods.qiao2025hessianfree import HessianFree
 from properties.problems import Descent, Problem
+from tests.broken import twins
 from tests.methods.oracles import descend, record_loss
-from unlearning.errors import PlanError
+from unlearning.errors import PlanError, ShapeMismatch
+from unlearning.streams import Streams
 
 PROBLEM = Problem("binary", 30, 3, 0.05, 2.0, "round", 3, 1, 6, Descent(6, 10, 0.9))
 
@@ -82,6 +87,39 @@ def test_wrong_records(records: list[int]) -> None:
         influence(PROBLEM.task(), records, streams=PROBLEM.streams)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (SGD(2, 5, 0.1, radius=1.0), "no theorem for projected steps"),
+        (Adam(2, 5, 0.1), 'needs recipe.kind = "sgd", got Adam'),
+        (Minimise(), 'needs recipe.kind = "sgd", got exact minimiser'),
+    ],
+)
+def test_other_recipes_are_refused(recipe: object, message: str) -> None:
+    task, everyone = replace(PROBLEM.task(), recipe=recipe), PROBLEM.members()
+    groups = torch.zeros(1, 1, 30, dtype=torch.bool)
+    store = VectorStore.create(1, [1], task.objective.size, "float64", device=task.device)
+    for call in (
+        lambda: influence(task, [1, 2], streams=PROBLEM.streams),
+        lambda: propagate_groups(task, everyone, groups, PROBLEM.streams),
+        lambda: propagate_records(task, everyone, PROBLEM.streams, store, memory=2**20, norms=False),
+    ):
+        with pytest.raises(PlanError, match=message):
+            call()
+
+
+def test_wrong_types_and_shapes_are_refused_before_anything_runs() -> None:
+    task, two = PROBLEM.task(), Streams(0, (0, 1))
+    with pytest.raises(ValueError, match="records must be a list of record ids, whole numbers, got 3.0 among them"):
+        influence(task, [3.0, 4.0], streams=PROBLEM.streams)
+    with pytest.raises(ValueError, match="streams must hold 1 replica, got 2"):
+        influence(task, [3, 4], streams=two)
+    with pytest.raises(ValueError, match="streams must hold 1 replicas, got 2"):
+        propagate_groups(task, PROBLEM.members(), torch.zeros(1, 1, 30, dtype=torch.bool), two)
+    with pytest.raises(ShapeMismatch, match="groups"):
+        propagate_groups(task, PROBLEM.members(), torch.zeros(1, 30, dtype=torch.bool), PROBLEM.streams)
+
+
 def test_capacity_curve_is_the_methods_own_certificates() -> None:
     problem = replace(PROBLEM, rows=40, regularisation=0.5, norm=1.0, replicas=4)
     task, method = with_holdout(problem), HessianFree("all")
@@ -118,3 +156,17 @@ def test_capacity_needs_a_certificate_and_sizes() -> None:
         delta=1e-5, streams=PROBLEM.streams,
     )  # fmt: skip
     assert kinked[0].noise_scale == math.inf and kinked[0].utility == 0.0
+
+
+def test_capacity_pays_for_bounds_that_may_fail() -> None:
+    class MayFail(twins.Twin):
+        def certify(self, state: object, request: torch.Tensor) -> object:
+            return replace(self.method.certify(state, request), failure_probability=9e-6)
+
+    problem = Problem("binary", 20, 2, 0.1, 1.0, "round", 2, 2, 5, Descent(2, 5, 1.0))
+    arguments = {"epsilon": 1.0, "streams": problem.streams}
+    honest = capacity_curve(HessianFree(), problem.task(), [1], delta=1e-6, **arguments)[0]
+    paid = capacity_curve(MayFail(HessianFree()), problem.task(), [1], delta=1e-5, **arguments)[0]
+    assert paid.noise_scale == pytest.approx(honest.noise_scale, rel=1e-6)
+    with pytest.raises(PlanError, match="delta must be > 9e-06"):
+        capacity_curve(MayFail(HessianFree()), problem.task(), [1], delta=9e-6, **arguments)

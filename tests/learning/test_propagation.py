@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from learning import propagation
+from learning.networks import Network
 from learning.propagation import chunk_rows, propagate_groups
 from learning.recursion import Trace
+from learning.task import Task
 from methods.qiao2025hessianfree import HessianFree
 from properties.base import distances
 from properties.problems import Descent, Problem
 from unlearning.errors import DamagedState, Diverged
+from unlearning.streams import Streams
 
 PROBLEMS = [
     Problem(model, 9, 2, 0.1, 1.0, "round", 3, replicas, 3, Descent(2, batch, 0.9, 0.9, momentum, divisor))
@@ -83,7 +86,7 @@ def test_chosen_rows(problem: Problem) -> None:
     whole = HessianFree().unlearn(learned(problem, HessianFree()), request, streams=problem.streams)
     torch.testing.assert_close(after.parameters, whole.parameters, rtol=1e-11, atol=1e-12)
     request[:, 0] = True
-    with pytest.raises(ValueError, match="got record 0 and 3 kept"):
+    with pytest.raises(ValueError, match="got record 0; 3 records have one"):
         HessianFree("all").unlearn(some, request, streams=problem.streams)
 
 
@@ -179,6 +182,48 @@ def test_a_damaged_file_is_named(file: str, tmp_path: Path) -> None:
     path.write_bytes(data[:-1])
     with pytest.raises(DamagedState, match=file):
         learned(problem, method)
+
+
+def small_net(activation: str = "tanh", shift: float = 0.0, frozen: float = 0.0) -> Task:
+    module = Shaped(activation, shift, frozen)
+    problem = Problem("network", 6, 2, 0.1, 1.0, "round", 1, 1, 3, Descent(2, 3, 0.3))
+    return replace(problem.task(), objective=Network(module, 0.1))
+
+
+class Shaped(torch.nn.Module):
+    """One printed form for several models: an activation by name, a frozen bias, a buffer."""
+
+    def __init__(self, activation: str, shift: float, frozen: float) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)
+        self.first.bias.requires_grad_(False).fill_(frozen)
+        self.register_buffer("shift", torch.full((3,), shift))
+        self.activation = activation
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.second(getattr(torch, self.activation)(self.first(features)) + self.shift)
+
+
+def test_another_model_is_not_taken_from_the_folder(tmp_path: Path) -> None:
+    method, streams = HessianFree("all", "published", folder=tmp_path), Streams(3, (0,))
+    tasks = [small_net(), small_net("sin"), small_net(shift=0.5), small_net(frozen=0.5)]
+    tasks.append(replace(tasks[0], dtype=torch.float32))
+    assert len({task.objective.description for task in tasks}) == 1
+    for count, task in enumerate(tasks, 1):
+        state = method.learn(task, task.everyone(1), streams=streams)
+        fresh = HessianFree("all", "published").learn(task, task.everyone(1), streams=streams)
+        assert torch.equal(state.parameters, fresh.parameters)
+        assert torch.equal(state.vectors.values, fresh.vectors.values)
+        assert len(list(tmp_path.iterdir())) == count
+    method.learn(tasks[1], tasks[1].everyone(1), streams=streams)
+    assert len(list(tmp_path.iterdir())) == len(tasks)
+
+
+def test_norms_and_none_do_not_share_a_folder(tmp_path: Path) -> None:
+    problem = PROBLEMS[0]
+    assert learned(problem, HessianFree("all", "published", folder=tmp_path)).norms is None
+    assert learned(problem, HessianFree("all", folder=tmp_path)).norms is not None
+    assert learned(problem, HessianFree("all", trace="replay", folder=tmp_path)).norms is None
 
 
 def test_vectors_that_leave_the_numbers_are_refused() -> None:

@@ -58,13 +58,15 @@ def test_conjugate_gradient_solves_a_replica_as_it_would_alone() -> None:
 def test_conjugate_gradient_refuses() -> None:
     b = vectors(2, 3)
     indefinite = matrices([[1.0, 2.0, 3.0], [-1.0, 2.0, 3.0]])
-    with pytest.raises(NotConverged, match=r"met curvature -.*, needs > 0, in replica 1: .* Raise the damping"):
+    with pytest.raises(NotConverged, match=r"met curvature -.*, needs > 0, in .* position 1: .* Raise the damping"):
         conjugate_gradient(by(indefinite), b, tolerance=1e-10, iterations=50)
     stiff = matrices([[2.0, 2.0, 2.0], [1e-6, 1.0, 1e3]])
-    with pytest.raises(NotConverged, match=r"reached residual .*, needs <= .*, in replica 1 after 2 iterations"):
+    with pytest.raises(
+        NotConverged, match=r"residual .*, needs <= .*, in the replica at position 1 after 2 iterations"
+    ):
         conjugate_gradient(by(stiff), b, tolerance=1e-10, iterations=2)
     b[0, 0] = torch.nan
-    with pytest.raises(NotConverged, match="replica 0"):  # used to return zeros
+    with pytest.raises(NotConverged, match="the replica at position 0"):  # used to return zeros
         conjugate_gradient(by(matrices([[1.0, 2.0, 3.0]] * 2)), b, tolerance=1e-10, iterations=50)
 
 
@@ -75,7 +77,6 @@ def test_lanczos_in_a_whole_space_is_the_matrix() -> None:
     torch.testing.assert_close(found.eigenvalues(), torch.linalg.eigvalsh(a), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(found.basis @ found.basis.mT, torch.eye(5).double().expand(2, 5, 5))
     torch.testing.assert_close(found.matrix(), found.basis @ a @ found.basis.mT, rtol=1e-10, atol=1e-10)
-    assert float(found.remainder.max()) < 1e-9
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -99,7 +100,6 @@ def test_an_exhausted_space_is_padded_inside_its_ritz_values() -> None:
     values = found.eigenvalues()
     torch.testing.assert_close(values[:, 0], torch.tensor([1.0, 1.0, 2.0]).double())
     torch.testing.assert_close(values[:, -1], torch.tensor([7.0, 5.0, 2.0]).double())
-    assert float(found.remainder.max()) < 1e-9
 
 
 def test_lanczos_from_nowhere() -> None:
@@ -154,17 +154,21 @@ def test_lissas_bias_is_attained() -> None:
 def test_lissa_refuses() -> None:
     a, g = matrices([[1.0, 2.0, 3.0], [1.0, 2.0, 30.0]]), vectors(2, 3)
     arguments = {"depth": torch.tensor([40, 40]), "curvature": constant(1.0, 1.0)}
-    with pytest.raises(PlanError, match=r"scale must be at least .* measured 30 in replica 1, got 5. Raise"):
+    with pytest.raises(
+        PlanError, match=r"scale must be at least .* measured 30 in .* position 1, got 5. Write scale = 60"
+    ):
         lissa(lambda _, v: v @ a, g, scale=constant(5.0, 5.0), probe=vectors(2, 3, 2), **arguments)
-    with pytest.raises(NotConverged, match=r"lissa (grew to norm|met curvature).* in replica 1"):
+    with pytest.raises(NotConverged, match=r"lissa (grew to norm|met curvature).* in the replica at position 1"):
         lissa(lambda _, v: v @ a, g, scale=constant(5.0, 5.0), **arguments)
+    with pytest.raises(NotConverged, match="in the replica at position 7"):
+        lissa(lambda _, v: v @ a, g, scale=constant(5.0, 5.0), positions=[4, 7], **arguments)
     indefinite = matrices([[1.0, 2.0, 3.0], [-1.0, 2.0, 3.0]])
-    with pytest.raises(NotConverged, match=r"met curvature -.* in replica 1: a minibatch's damped Hessian"):
+    with pytest.raises(NotConverged, match=r"met curvature -.* in .* position 1: a minibatch's damped Hessian"):
         lissa(lambda _, v: v @ indefinite, g, scale=constant(5.0, 5.0), **arguments)
     # an eigenvalue below the one promised: the iterate outgrows h/c·‖g‖ although every curvature is positive
     flat = matrices([[0.1, 0.1, 0.1]] * 2)
     found = lissa(lambda _, v: v @ flat, g, scale=constant(5.0, 5.0), **arguments)
     assert float(found.curvature_upper.max()) == pytest.approx(0.1)
     g[1, 0] = torch.nan
-    with pytest.raises(NotConverged, match="replica 1"):
+    with pytest.raises(NotConverged, match="position 1"):
         lissa(lambda _, v: v @ a, g, scale=constant(40.0, 40.0), **arguments)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learning.vectors import VectorStore
+from learning.vectors import VectorStore, record_ids
 from unlearning.errors import DamagedState, PlanError
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def test_take_is_a_view() -> None:
 
 def test_unknown_records_and_types() -> None:
     store, _ = filled("float64", None)
-    with pytest.raises(ValueError, match="whose vectors were kept, got record 0 and 3 kept"):
+    with pytest.raises(ValueError, match="whose vectors were kept, got record 0; 3 records have one"):
         store.total(~REQUEST, torch.float64, CPU)
     with pytest.raises(ValueError, match="got record 6"):
         store.slots(np.array([6]))
@@ -91,3 +91,55 @@ def test_a_file_of_another_size_is_named(tmp_path: Path) -> None:
     filled("float32", tmp_path)
     with pytest.raises(DamagedState, match=r"vectors\.bin must hold 288 bytes.*got 144 bytes"):
         VectorStore.create(2, [1, 4, 5], 6, "float64", device=CPU, folder=tmp_path)
+
+
+def test_a_file_is_held_to_the_checksums_of_its_writing(tmp_path: Path) -> None:
+    store, _ = filled("float64", tmp_path)
+    store.values[0, 1, 2] += 1e-9  # finite, and wrong
+    with pytest.raises(DamagedState, match=r"vectors\.bin is damaged: the checksum of record 4's vector"):
+        store.total(REQUEST, torch.float64, CPU)
+    memory, _ = filled("float64", None)
+    memory.checksums[0, 1] = -1
+    with pytest.raises(DamagedState, match="vector of record 4 is gone: a session deleted the record"):
+        memory.total(REQUEST, torch.float64, CPU)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_a_move_leaves_nothing_behind(where: str, replicas: int, tmp_path: Path) -> None:
+    old, new = tmp_path / "old" if where == "file" else None, tmp_path / "new"
+    new.mkdir()
+    store = VectorStore.create(replicas, [1, 4], 3, "float64", device=CPU, folder=old)
+    store.write(np.array([[1, 4]] * replicas), torch.arange(6.0 * replicas).double().view(replicas, 2, 3) + 1)
+    one = store.take([replicas - 1])
+    moved = one.move(new)
+    assert torch.equal(moved.values[0], store.values[replicas - 1]) and moved.folder == new
+    one.discard()
+    moved.verify(0, np.array([1, 4]))
+    with pytest.raises(DamagedState, match="record 4 is gone"):
+        one.sum_of(0, np.array([4]), torch.float64, CPU)
+    if old is not None:
+        left = np.fromfile(old / "vectors.bin").reshape(replicas, -1) if replicas > 1 else None
+        assert (old / "vectors.bin").exists() is (replicas > 1)
+        assert left is None or (left[0].all() and not left[1].any())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (5, r"ids must be a list of record ids, got 5\. Give \[5\]"),
+        ("12", "got '12'"),
+        ([1.0], "whole numbers, got 1.0 among them"),
+        (np.array([True, False]), "whole numbers, got True among them"),
+        (torch.tensor([[1]]), r"whole numbers, got \[1\] among them"),
+        (None, "got None"),
+    ],
+)
+def test_what_is_no_list_of_ids(values: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        record_ids("ids", values)
+
+
+def test_lists_of_ids() -> None:
+    for values in ([1, 2], range(1, 3), np.array([1, 2], dtype=np.uint8), torch.tensor([1, 2]), iter([1, np.int64(2)])):
+        assert record_ids("ids", values) == [1, 2]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from learning.networks import Network, mlp
 from learning.task import SGD, Adam, Task
+from methods.zhang2024bounds import premises
 from methods.zhang2024certified import CertifiedUnlearning, Unlearned
 from properties import LAWS
 from properties.problems import Descent, Problem
@@ -186,7 +187,8 @@ def test_diagnostics() -> None:
         "λ_max, Lanczos",
         "‖∇F_r‖ before",
         "‖∇F_r‖ after",
-        "residual of the inverse",
+        "step length",
+        "residual of the linear system",
         "LiSSA against conjugate gradients",
     ]
     assert all(len(d.values) == 2 and np.isfinite(d.values).all() for d in found.values())
@@ -226,14 +228,104 @@ def test_assumptions_of_a_network() -> None:
     assert torch.equal(refuted.report.eigenvalue, refuted.report.ritz_least)
 
 
-def test_a_kink_is_a_violated_assumption_and_no_error() -> None:
-    with torch.random.fork_rng(devices=[]):
-        objective = Network(mlp(2, [3], 2, "relu"), 1.0)
-    task = replace(in_ball(NETWORK, 1.0), objective=objective)
-    method = CU(damping=0.5, hessian_lipschitz=1e-3, residual=0.0)
-    found = method.certify(unlearn(method, task, NETWORK)[1], NETWORK.request())
-    bent = next(a for a in found.assumptions if a.statement == "the Hessian is C-Lipschitz")
-    assert bent.status is found.status is Status.VIOLATED and "rectifier" in bent.how
+def kinked(regularisation: float, radius: float) -> Task:
+    return replace(in_ball(NETWORK, radius), objective=Network(mlp(2, [3], 2, "relu"), regularisation))
+
+
+@pytest.mark.parametrize("bound", ["theorem-3.4", "theorem-3.6", "tightened", "measured"])
+@pytest.mark.parametrize("radius", [1.0, 20.0])  # the theorem, were it true, is the smaller one; and the larger one
+def test_a_kink_is_a_violated_premise_of_the_bound_asked_for_and_delta_rests_on_the_ball(
+    bound: str, radius: float
+) -> None:
+    lissa = {"theorem-3.6": {"solver": "lissa", "failure_probability": 0.1, "scale": 30.0, "smoothness": 20.0}}
+    lissa["tightened"] = {"solver": "lissa", "scale": 30.0}
+    method = CU(damping=0.5, bound=bound, hessian_lipschitz=1e-3, residual=0.0, **lissa.get(bound, {}))
+    after = unlearn(method, kinked(1.0, radius), NETWORK)[1]
+    found = method.certify(after, NETWORK.request())
+    assert found.sensitivity_upper == (2 * radius,) * 2 and found.theorem == "both models lie in the ball: 2R"
+    assert found.failure_probability == 0 and found.status is Status.VIOLATED
+    bent = [a for a in found.assumptions if a.status is Status.VIOLATED]
+    names = ["the Hessian is C-Lipschitz"] + ["the loss is L-smooth"] * (bound == "theorem-3.6")
+    assert [a.statement for a in bent] == names
+    for one in bent:
+        assert one.how == (
+            "not three times differentiable: layer 1 (ReLU); no theorem is used, and Δ = 2R rests on the ball alone"
+        )
+    shown = {d.name: d for d in method.diagnostics(after)}
+    theorem = shown["Theorem 3.4, as published"]
+    assert not theorem.is_sensitivity and shown["2R"].is_sensitivity and "violated" not in shown["2R"].meaning
+    assert theorem.meaning.endswith("violated and not used: not three times differentiable: layer 1 (ReLU)")
+    if radius == 1.0:
+        assert max(theorem.values) < 2 * radius  # what would have been certified
+    assert method.prior_sensitivity_upper(kinked(1.0, radius), 2) == 2 * radius
+    smooth = replace(kinked(1.0, radius), objective=Network(mlp(2, [3], 2), 1.0))
+    assert method.certify(unlearn(method, smooth, NETWORK)[1], NETWORK.request()).status is not Status.VIOLATED
+
+
+def test_a_kink_is_no_premise_where_no_constant_is_given_or_asked_for() -> None:
+    for method in (CU(damping=1.5), CU(damping=1.5, bound="trivial", hessian_lipschitz=1.0)):
+        learned = method.learn(kinked(0.1, 2.0), NETWORK.members(), streams=NETWORK.streams)
+        after = method.unlearn(learned, NETWORK.request(), streams=NETWORK.streams)
+        found = method.certify(after, NETWORK.request())
+        assert found.sensitivity_upper == (4.0, 4.0) and found.status is Status.ASSUMED
+    given = CU(damping=1.5, hessian_lipschitz=1.0)
+    nothing = torch.zeros_like(NETWORK.request())
+    assert given.certify(given.unlearn(learned, nothing, streams=NETWORK.streams), nothing).largest == 0
+    assert given.certify(learned, nothing).status is Status.ASSUMED
+
+
+def test_what_is_not_known_of_a_module_is_said_where_its_constants_are_assumed() -> None:
+    class Mine(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.first(x).square().sqrt()
+
+    task = replace(in_ball(NETWORK, 1.0), objective=Network(Mine(), 1.0))
+    bent = CU(hessian_lipschitz=1e-3, residual=0.0)
+    assert "sqrt in Mine" in premises(bent, task).statements["lipschitz"].how
+    known = premises(bent, in_ball(NETWORK, 1.0)).statements["lipschitz"]
+    assert known.status is Status.ASSUMED and known.how.startswith("given by hand; no known kink")
+
+
+def test_meanings_speak_of_the_last_request() -> None:
+    problem = replace(NETWORK, request_size=4)
+    task, request, method = in_ball(problem), problem.request(), CU(damping=1.5)
+    first = request & (request.cumsum(1) <= 2)
+    streams = problem.streams.child("unlearning")
+    learned = method.learn(task, problem.members(), streams=problem.streams)
+    half = method.unlearn(learned, first, streams=streams)
+    done = method.unlearn(half, request & ~first, streams=streams)
+    shown = {d.name: d for d in method.diagnostics(done)}
+    for k in range(2):
+        g, _ = derivatives(task, half.parameters[k], (~request[k]).nonzero().flatten().tolist())
+        assert shown["‖∇F_r‖ before"].values[k] == pytest.approx(float(g.norm()), rel=1e-10)
+    lengths = (done.parameters - half.parameters).norm(dim=1).tolist()
+    assert shown["step length"].values == pytest.approx(lengths)
+    assert "before the last request" in shown["‖∇F_r‖ before"].meaning
+    assert all("original" not in d.meaning for d in shown.values())
+
+
+def test_messages_name_the_position_of_the_replica() -> None:
+    problem = replace(NETWORK, regularisation=0.0, replicas=3)
+    request = problem.request()
+    request[:2] = False
+    task = in_ball(problem)
+    state = CU().learn(task, problem.members(), streams=problem.streams)
+    with pytest.raises(PlanError, match="measured in the replica at position 2, got 0. Raise parameters.damping"):
+        CU().unlearn(state, request, streams=problem.streams)
+    ridge = Problem("softmax", 30, 6, 1e-3, 3.0, "flat", 5, 3, 1)
+    request = ridge.request()
+    request[:2] = False
+    state = CU().learn(ridge.task(), ridge.members(), streams=ridge.streams)
+    with pytest.raises(NotConverged, match="in the replica at position 2 after 2 iterations"):
+        CU(iterations=2).unlearn(state, request, streams=ridge.streams)
+    with pytest.raises(PlanError, match=r"measured .*, got 5e-05. Write scale = \d"):
+        CU(solver="lissa", scale=5e-5, batch=2, depth=9, bound="measured").unlearn(
+            state, request, streams=ridge.streams
+        )
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -290,7 +382,7 @@ def test_damping_below_the_curvature_is_refused_with_the_eigenvalue() -> None:
 
 def test_a_scale_below_the_hessian_is_refused_with_the_measured_norm() -> None:
     problem = Problem("ridge", 12, 3, 0.1, 3.0, "round", 3, 2, 1)
-    with pytest.raises(PlanError, match=r"scale must be at least the largest norm .*, measured \d+\.\d+, got 1\. "):
+    with pytest.raises(PlanError, match=r"at least the largest norm .*, measured \d+\.\d+, got 1\. Write scale = \d"):
         unlearn(CU(0.5, "lissa", "measured", scale=1.0, batch=2, depth=50), problem.task(), problem)
     # a scale between the largest norm of a batch and L + λ_d is accepted, as estimated
     method = CU(0.5, "lissa", "tightened", scale=9.0, depth=50)
@@ -310,7 +402,7 @@ def test_a_batch_that_comes_late_is_checked_too() -> None:
     features[kept] = torch.tensor([30.0, 30.0])
     task = replace(task, dataset=replace(task.dataset, features=features, norm_upper=43.0))
     method = CU(0.5, "lissa", "measured", scale=50.0, batch=1, runs=1, depth=4000)
-    with pytest.raises(PlanError, match=r"scale must be at least .*, got 50. Raise parameters.scale"):
+    with pytest.raises(PlanError, match=r"scale must be at least .*, got 50. Write scale = "):
         unlearn(method, task, problem)
 
 
@@ -319,13 +411,14 @@ def test_what_is_not_finite_is_refused_before_the_weights_are_touched() -> None:
     learned = CU().learn(task, NETWORK.members(), streams=NETWORK.streams)
     broken = learned.parameters.clone()
     broken[1, 0] = torch.nan
-    with pytest.raises(Diverged, match="parameters must be finite to unlearn, got NaN or infinity in replica 1"):
+    with pytest.raises(Diverged, match="got NaN or infinity in the parameters of the replica at position 1"):
         CU(damping=1.5).unlearn(replace(learned, parameters=broken), request, streams=NETWORK.streams)
     features = task.dataset.features.clone()
     features[int((~request[0] & ~request[1]).nonzero()[0])] = torch.nan
     before = learned.parameters.clone()
-    state = replace(learned, task=replace(task, dataset=replace(task.dataset, features=features)))
-    with pytest.raises(Diverged, match="gradient on the retained records must be finite"):
+    data = replace(task.dataset, features=features, norm_upper=None)
+    state = replace(learned, task=replace(task, dataset=data))
+    with pytest.raises(Diverged, match="NaN or infinity in the gradient of the retained records of the replica"):
         CU(damping=1.5).unlearn(state, request, streams=NETWORK.streams)
     assert torch.equal(state.parameters, before)
 
@@ -345,8 +438,8 @@ def test_a_solver_that_stops_early_says_so() -> None:
         ({"damping": float("nan")}, "damping"),
         ({"scale": 0.0}, "scale must be a finite number > 0"),
         ({"smoothness": float("inf")}, "smoothness"),
-        ({"depth": 0}, "depth must be >= 1"),
-        ({"batch": 0}, "batch must be >= 1"),
+        ({"depth": 0}, "depth must be a whole number >= 1"),
+        ({"batch": 0}, "batch must be a whole number >= 1"),
         ({"tolerance": 1.0}, "tolerance"),
         ({"minimum_eigenvalue": float("nan")}, "minimum_eigenvalue"),
         ({"bound": "theorem-3.6"}, 'needs solver = "lissa"'),
@@ -354,6 +447,15 @@ def test_a_solver_that_stops_early_says_so() -> None:
         ({"bound": "tightened", "solver": "lissa", "batch": 3}, r"failure_probability must be in \(0, 1\)"),
         ({"bound": "tightened", "solver": "lissa", "failure_probability": 0.1}, "failure_probability must be 0"),
         ({"failure_probability": 0.1}, "failure_probability must be 0"),
+        ({"failure_probability": "a"}, "failure_probability must be a finite number >= 0, got 'a'"),
+        ({"runs": 1.5}, "runs must be a whole number >= 1, got 1.5"),
+        ({"lanczos_steps": "a"}, "lanczos_steps must be a whole number >= 1, got 'a'"),
+        ({"iterations": None}, "iterations must be a whole number >= 1, got None"),
+        ({"compare": "yes"}, "compare must be true or false, got 'yes'"),
+        ({"damping": "a"}, "damping must be a finite number >= 0, got 'a'"),
+        ({"tolerance": "a"}, r"tolerance must be in \(0, 1\), got 'a'"),
+        ({"minimum_eigenvalue": "a"}, "minimum_eigenvalue must be a finite number, got 'a'"),
+        ({"bound": ["measured"]}, "bound must be one of"),
     ],
     ids=repr,
 )

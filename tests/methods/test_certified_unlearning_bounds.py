@@ -93,6 +93,7 @@ class _Line:
     """F(w) = a·u²/2 + C·u³/6 with u = w + R, for every record: stationary at −R, and F'' grows by C."""
 
     size, regularisation, smooth, description = 1, 0.0, True, "a cubic on a line"
+    kinks, smoothness_note = (), "no kink: a polynomial"
 
     def __init__(self, least: float, lipschitz: float, radius: float) -> None:
         self.a, self.c, self.radius = least, lipschitz, radius

@@ -1,5 +1,6 @@
 """Cubic Newton and its baselines against dense autograd, closed forms, and measured distances."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from learning.cubic import cauchy_step, cubic_step
 from learning.networks import Network, mlp
-from learning.newton import Moved
+from learning.newton import MEANINGS, Moved
 from learning.objectives import Ridge
 from learning.task import Minimise
 from methods.bui2026cure import CureNewton, SCureNewton
 from methods.newton_baselines import DampedNewton, PseudoInverseNewton
+from methods.zhang2024certified import CertifiedUnlearning
 from properties.base import distances
 from properties.problems import GEOMETRIES, Descent, Problem
 from tests.broken import twins
@@ -68,9 +70,9 @@ def test_naive_oracle(method: object, problem: Problem) -> None:
         h = sum(hessian(task, w, i) for i in kept) / len(kept)
         expected = w + torch.from_numpy(naive_step(method, h.numpy(), g.numpy()))
         torch.testing.assert_close(unlearned.parameters[replica], expected, rtol=1e-8, atol=1e-9)
-        assert float(unlearned.measured["gradient before"][replica]) == pytest.approx(float(g.norm()), rel=1e-9)
+        assert float(unlearned.measured["‖∇F_r‖ before"][replica]) == pytest.approx(float(g.norm()), rel=1e-9)
         after = sum(gradient(task, unlearned.parameters[replica], i) for i in kept) / len(kept)
-        assert float(unlearned.measured["gradient after"][replica]) == pytest.approx(float(after.norm()), abs=1e-12)
+        assert float(unlearned.measured["‖∇F_r‖ after"][replica]) == pytest.approx(float(after.norm()), abs=1e-12)
 
 
 @pytest.mark.parametrize("twin", [twins.SumGradient, twins.ForgottenGradient, twins.NoOp], ids=lambda t: t.__name__)
@@ -86,9 +88,14 @@ def test_acceptance_numbers_on_trained_models() -> None:
         for method in EXACT[:2]:
             learned, unlearned = run(method, problem)
             m = unlearned.measured
-            assert float(m["primal-dual gap"].max()) < 1e-10 and float(m["residual"].max()) < 1e-9
-            assert torch.allclose(m["step length"], m["alpha"], rtol=1e-8, atol=0)
-            assert bool((m["smallest eigenvalue"] + method.weight / 2 * m["alpha"] >= -1e-14).all())
+            assert float(m["primal-dual gap"].max()) < 1e-10 and float(m["residual of the linear system"].max()) < 1e-9
+            assert torch.allclose(m["step length"], m["α of the dual"], rtol=1e-8, atol=0)
+            assert bool(
+                (
+                    (m["λ_min"] if "λ_min" in m else m["λ_min, Lanczos"]) + method.weight / 2 * m["α of the dual"]
+                    >= -1e-14
+                ).all()
+            )
             length = distances(unlearned.parameters, learned.parameters)
             torch.testing.assert_close(length, m["step length"], rtol=1e-8, atol=1e-12)
 
@@ -126,7 +133,7 @@ def test_damping_in_closed_form_and_refused_with_the_measured_value() -> None:
     g = 1.25 * float(learned.parameters) - float(problem.task().labels()[~problem.request()[0]].mean())
     assert float(unlearned.parameters) == pytest.approx(float(learned.parameters) - g / 2, rel=1e-12)
     network = ORACLE_PROBLEMS[3]
-    lowest = float(run(CureNewton(), network)[1].measured["smallest eigenvalue"].min())
+    lowest = float(run(CureNewton(), network)[1].measured["λ_min"].min())
     assert lowest < 0
     with pytest.raises(PlanError, match=rf"damping must be > {-lowest:.6g}, minus the smallest eigenvalue"):
         run(DampedNewton(-lowest * 0.99), network)
@@ -137,8 +144,8 @@ def test_pseudo_inverse_leaves_out_what_is_below_the_cutoff() -> None:
     problem = replace(ORACLE_PROBLEMS[0], regularisation=1e-3, geometry="flat", columns=4)
     for cutoff, kept in ((None, 4.0), (0.9, 1.0)):
         measured = run(PseudoInverseNewton(cutoff), problem)[1].measured
-        assert measured["kept eigenvalues"].tolist() == [kept, kept]
-    assert float(measured["residual"].min()) > 1e-3
+        assert measured["number of eigenvalues kept"].tolist() == [kept, kept]
+    assert float(measured["residual of the linear system"].min()) > 1e-3
 
 
 def degenerate() -> Problem:
@@ -151,7 +158,7 @@ def test_pseudo_inverse_steps_are_orders_of_magnitude_longer_where_the_hessian_i
     pseudo, cubic = (run(method, problem)[1].measured for method in (PseudoInverseNewton(), CureNewton()))
     print("pseudo-inverse", pseudo["step length"].tolist(), "cubic", cubic["step length"].tolist())
     assert bool((pseudo["step length"] >= 100 * cubic["step length"]).all())
-    assert bool((cubic["gradient after"] < cubic["gradient before"]).all())
+    assert bool((cubic["‖∇F_r‖ after"] < cubic["‖∇F_r‖ before"]).all())
 
 
 def test_empty_requests_are_the_identity_and_others_beside_them_move() -> None:
@@ -261,9 +268,13 @@ def test_not_finite_is_refused_before_it_touches_the_weights(method: object) -> 
     learned = method.learn(problem.task(), problem.members(), streams=problem.streams)
     features = learned.task.dataset.features.clone()
     features[int((~problem.request()[1]).nonzero()[0])] = torch.nan
-    poisoned = replace(learned, task=replace(learned.task, dataset=replace(learned.task.dataset, features=features)))
+    data = replace(learned.task.dataset, features=features, norm_upper=None)
+    poisoned = replace(learned, task=replace(learned.task, dataset=data))
     before = learned.parameters.clone()
-    with pytest.raises(Diverged, match="must stay finite.*replica at position [01]; the learned model is unchanged"):
+    message = (
+        "must stay finite, got NaN or infinity in the gradient of .* position [01]; the learned model is unchanged"
+    )
+    with pytest.raises(Diverged, match=message):
         method.unlearn(poisoned, problem.request(), streams=problem.streams)
     assert torch.equal(poisoned.parameters, before)
 
@@ -292,7 +303,7 @@ def test_diagnostics_travel_with_their_replica(method: object) -> None:
     state = run(method, problem)[1]
     taken = {d.name: d for d in method.diagnostics(state.take([2, 0]))}
     whole = {d.name: d for d in method.diagnostics(state)}
-    assert taken.keys() == whole.keys() and {"step length", "gradient before", "gradient after"} <= whole.keys()
+    assert taken.keys() == whole.keys() and {"step length", "‖∇F_r‖ before", "‖∇F_r‖ after"} <= whole.keys()
     for key, found in whole.items():
         assert taken[key].values == (found.values[2], found.values[0]) and len(found.meaning) > 10
 
@@ -308,7 +319,7 @@ def test_full_batches_and_many_inner_steps_approach_the_exact_step(problem: Prob
     for inner in (2, 10, 400):
         method = SCureNewton(50.0, 1, inner, perturbation=0.0, batch_sizes=(64, 64), step_size=0.2, smoothness=8.0)
         found = run(method, problem)[1]
-        assert found.measured["Cauchy steps"].tolist() == [0.0, 0.0]
+        assert found.measured["number of Cauchy steps"].tolist() == [0.0, 0.0]
         apart.append(float((distances(found.parameters, exact[1].parameters) / length).max()))
     assert apart[0] > apart[1] > apart[2] and apart[2] < 1e-6, apart
 
@@ -336,7 +347,7 @@ def test_cauchy_steps_are_taken_where_the_gradient_is_large_and_lower_the_model(
     method = SCureNewton(400.0, 1, 1, 0.0, (64, 64), smoothness=1e-3)
     task, request = problem.task(), problem.request()
     learned, unlearned = run(method, problem)
-    assert unlearned.measured["Cauchy steps"].tolist() == [1.0, 1.0]
+    assert unlearned.measured["number of Cauchy steps"].tolist() == [1.0, 1.0]
     for replica in range(2):
         kept, w = (~request[replica]).nonzero().flatten().tolist(), learned.parameters[replica]
         g = sum(gradient(task, w, i) for i in kept) / len(kept)
@@ -375,10 +386,10 @@ def test_minibatches_hold_retained_records_and_are_fresh_in_every_step(monkeypat
     ("arguments", "message"),
     [
         ({"weight": 0.0}, "weight must be a finite number > 0"),
-        ({"steps": 0}, "steps must be >= 1"),
+        ({"steps": 0}, "steps must be a whole number >= 1"),
         ({"perturbation": -1.0}, "perturbation must be a finite number >= 0"),
-        ({"batch_sizes": (1, 2, 3)}, "batch_sizes must be two numbers"),
-        ({"batch_sizes": (1, 0)}, r"batch_sizes\[1\] must be >= 1"),
+        ({"batch_sizes": (1, 2, 3)}, "batch_sizes must be two whole numbers >= 1"),
+        ({"batch_sizes": (1, 0)}, r"batch_sizes\[1\] must be a whole number >= 1"),
         ({"step_size": float("nan")}, "step_size must be a finite number > 0"),
     ],
 )
@@ -392,12 +403,73 @@ def test_fields_of_the_others() -> None:
     for make, message in (
         (lambda: CureNewton(weight=-1), "weight must be"),
         (lambda: CureNewton(solver="lissa"), 'solver must be "auto", "dense" or "krylov"'),
-        (lambda: CureNewton(dimension=0), "dimension must be >= 1"),
+        (lambda: CureNewton(dimension=0), "dimension must be a whole number >= 1"),
         (lambda: PseudoInverseNewton(1.0), r"cutoff must be in \[0, 1\)"),
         (lambda: DampedNewton(-1.0), "damping must be a finite number >= 0"),
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (CureNewton, {"steps": 1.5}, "steps must be a whole number >= 1, got 1.5."),
+        (CureNewton, {"dimension": 2.5}, "dimension must be a whole number >= 1, got 2.5."),
+        (CureNewton, {"weight": "a"}, "weight must be a finite number > 0, got 'a'."),
+        (CureNewton, {"tolerance": None}, "tolerance must be a finite number > 0, got None."),
+        (SCureNewton, {"inner": True}, "inner must be a whole number >= 1, got True."),
+        (SCureNewton, {"batch_sizes": 5}, "batch_sizes must be two whole numbers >= 1, got 5."),
+        (SCureNewton, {"batch_sizes": "ab"}, "batch_sizes must be two whole numbers >= 1, got 'ab'."),
+        (SCureNewton, {"batch_sizes": [1.5, 2]}, "batch_sizes[0] must be a whole number >= 1, got 1.5."),
+        (SCureNewton, {"perturbation": "a"}, "perturbation must be a finite number >= 0, got 'a'."),
+        (SCureNewton, {"step_size": [1]}, "step_size must be a finite number > 0, got [1]."),
+        (PseudoInverseNewton, {"cutoff": "a"}, "cutoff must be in [0, 1) or left out, got 'a'."),
+        (DampedNewton, {"damping": "a"}, "damping must be a finite number >= 0, got 'a'."),
+    ],
+    ids=repr,
+)
+def test_fields_of_another_type(make: type, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(**arguments)
+
+
+def test_one_name_for_one_quantity() -> None:
+    problem = ORACLE_PROBLEMS[3]
+    common = {"step length", "‖∇F_r‖ before", "‖∇F_r‖ after"}
+    solved = common | {"residual of the linear system"}
+    for method, names in (
+        (CureNewton(), solved | {"λ_min", "λ_max"}),
+        (CureNewton(solver="krylov"), solved | {"λ_min, Lanczos", "λ_max, Lanczos"}),
+        (SCureNewton(), common),
+        (PseudoInverseNewton(), solved | {"λ_min", "λ_max"}),
+        (DampedNewton(20.0), solved | {"λ_min", "λ_max"}),
+    ):
+        found = run(method, problem)[1].measured
+        assert names <= found.keys() <= MEANINGS.keys()
+        assert ("λ_min" in found) != ("λ_min, Lanczos" in found) or isinstance(method, SCureNewton)
+    ball = replace(problem.task(), recipe=replace(problem.task().recipe, radius=5.0))
+    method = CertifiedUnlearning(damping=20.0)
+    learned = method.learn(ball, problem.members(), streams=problem.streams)
+    after = method.unlearn(learned, problem.request(), streams=problem.streams.child("u"))
+    shown = {d.name: d for d in method.diagnostics(after)}
+    assert solved | {"λ_min, Lanczos", "λ_max, Lanczos"} <= shown.keys()
+    assert shown["step length"].values == tuple(distances(after.parameters, learned.parameters).tolist())
+    for one in shown.keys() & MEANINGS.keys():
+        assert shown[one].meaning == MEANINGS[one]
+    for one, meaning in MEANINGS.items():  # of the last request, where there were several
+        assert "original" not in meaning
+        assert ("request" in meaning) or one in (
+            "primal-dual gap",
+            "number of eigenvalues kept",
+            "L of the Cauchy rule",
+        )
+
+
+def test_steps_that_run_away_are_told_to_be_shorter() -> None:
+    problem = ORACLE_PROBLEMS[3]
+    with pytest.raises(Diverged, match=r"the learned model is unchanged\. Lower step_size = 1e\+150, or leave it out"):
+        run(SCureNewton(step_size=1e150, smoothness=1e3), problem)
 
 
 @pytest.mark.cuda

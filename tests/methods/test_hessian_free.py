@@ -12,7 +12,7 @@ from methods.qiao2025hessianfree import HessianFree
 from properties.base import distances
 from properties.problems import GEOMETRIES, Descent, Problem
 from tests.broken import twins
-from unlearning.errors import PlanError
+from unlearning.errors import Diverged, PlanError
 
 from .oracles import descend
 
@@ -183,11 +183,20 @@ def test_take_keeps_what_belongs_to_a_replica(method: HessianFree) -> None:
         ({"vectors": "some"}, 'vectors must be "request" or "all", got \'some\''),
         ({"bound": "tight"}, 'bound must be "recursion", "published" or "a-posteriori"'),
         ({"vectors": "all", "storage": "float16"}, "storage must be one of float64, float32, bfloat16"),
-        ({"vectors": "all", "certificate": "guess"}, 'certificate must be "replay" or "norms"'),
-        ({"memory": 0}, "memory must be a number of bytes >= 1, got 0"),
+        ({"vectors": "all", "trace": "guess"}, 'trace must be "replay" or "norms"'),
+        ({"memory": 0}, "memory must be a whole number >= 1, got 0"),
+        ({"memory": 1e9}, "memory must be a whole number >= 1, got 1000000000.0"),
+        ({"memory": "1GB"}, "memory must be a whole number >= 1, got '1GB'"),
+        ({"vectors": "all", "rows": [1.5, 2]}, "rows must be a list of record ids, whole numbers, got 1.5 among them"),
+        ({"vectors": "all", "rows": [True]}, "rows must be a list of record ids, whole numbers, got True among them"),
+        ({"vectors": "all", "rows": 5}, r"rows must be a list of record ids, got 5. Give \[5\]"),
+        ({"vectors": "all", "rows": "12"}, "rows must be a list of record ids, got '12'"),
+        ({"vectors": "all", "folder": 3}, "folder must be a path, got 3"),
+        ({"vectors": "all", "folder": ""}, "folder must be a path, got ''"),
+        ({"vectors": "all", "folder": __file__}, "folder must be a folder, or not exist yet, got the file"),
         ({"storage": "float32"}, 'storage says how vectors are kept, which needs vectors="all"'),
         ({"rows": (1,)}, 'rows says how vectors are kept, which needs vectors="all"'),
-        ({"certificate": "norms"}, 'needs vectors="all"'),
+        ({"trace": "norms"}, 'needs vectors="all"'),
         ({"vectors": "all", "rows": ()}, "rows must name different records, at least one"),
         ({"vectors": "all", "rows": [2, 2]}, "rows must name different records"),
     ],
@@ -197,11 +206,38 @@ def test_unknown_choices(choices: dict, message: str) -> None:
         HessianFree(**choices)
 
 
+def test_rows_of_any_collection() -> None:
+    for rows in (range(1, 3), [1, 2], np.array([1, 2]), torch.tensor([1, 2])):
+        assert HessianFree("all", rows=rows).rows == (1, 2)
+
+
+def test_declaration_says_which_bound_and_what_is_stored() -> None:
+    last = {bound: HessianFree(bound=bound).declaration.differs[-1] for bound in ("recursion", "published")}
+    assert "not the published noise formula" in last["recursion"] and "published formula" in last["published"]
+    assert "bfloat16" in HessianFree("all", storage="bfloat16").declaration.stores
+    assert "recorded run" in HessianFree().declaration.stores
+
+
+@pytest.mark.parametrize("method", [REQUEST, ALL], ids=["request", "all"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_parameters_that_are_not_finite_are_refused(method: HessianFree, value: float) -> None:
+    problem = ORACLE_PROBLEMS[0]
+    state = method.learn(problem.task(), problem.members(), streams=problem.streams)
+    parameters = state.parameters.clone()
+    parameters[0, 0] = value
+    state = replace(state, parameters=parameters)
+    with pytest.raises(
+        Diverged, match="must stay finite, got NaN or infinity in the parameters of the replica at position 0"
+    ):
+        method.unlearn(state, problem.request(), streams=problem.streams)
+    assert method.unlearn(state, problem.request() & False, streams=problem.streams) is state
+
+
 def test_other_recipes_are_refused_by_name() -> None:
     task = ORACLE_PROBLEMS[0].task()
     for recipe, message in (
-        (Minimise(), 'hessian-free needs recipe.kind = "sgd"'),
-        (Adam(1, 2, 0.1), 'hessian-free needs recipe.kind = "sgd", got Adam'),
+        (Minimise(), 'needs recipe.kind = "sgd"'),
+        (Adam(1, 2, 0.1), 'needs recipe.kind = "sgd", got Adam'),
         (replace(task.recipe, radius=2.0), "no theorem for projected steps, got recipe.radius = 2. Leave radius out"),
     ):
         with pytest.raises(PlanError, match=message):

@@ -11,6 +11,7 @@ from learning.influence import same_run
 from learning.minimiser import minimise
 from learning.networks import Network, mlp
 from learning.propagation import batch_gradients, estimated_gradient_bounds
+from learning.propagation import counts as counts_of
 from learning.recursion import proved_gradient_bounds
 from learning.schedule import schedule
 from learning.training import sgd_steps, train
@@ -27,7 +28,7 @@ from .test_hessian_free import random_problems, ratios
 REQUEST = HessianFree()
 BOUNDS = {
     "norms": HessianFree("all"),
-    "replay, vectors kept": HessianFree("all", certificate="replay"),
+    "replay, vectors kept": HessianFree("all", trace="replay"),
     "bfloat16": HessianFree("all", storage="bfloat16"),
     "published": HessianFree(bound="published"),
     "published, bfloat16": HessianFree("all", "published", storage="bfloat16"),
@@ -54,7 +55,7 @@ def measured(divisor: str) -> tuple[list[Problem], torch.Tensor, dict[str, torch
         reference = train(task, ~request, streams=streams).parameters
         for name, method in ALL_BOUNDS.items():
             state = learned[method.storage]
-            if method.vectors == "request" or method.certificate == "replay":
+            if method.vectors == "request" or method.trace == "replay":
                 state = replace(state, norms=None, vectors=state.vectors if method.vectors == "all" else None)
             state = method.unlearn(state, request, streams=streams)
             distance[name].append(distances(state.parameters, reference))
@@ -171,7 +172,7 @@ def test_gradient_bounds_hold_along_both_runs() -> None:
         task, streams, everyone = problem.task(), problem.streams, problem.members()
         if task.constants.gradient_bound_upper is None:
             continue
-        counts = hf._counts(task, everyone, problem.request(), streams)
+        counts = counts_of(task, everyone, problem.request(), streams)
         start = task.objective.initial(streams.generators("initial")).norm(dim=1).numpy()
         bounds = proved_gradient_bounds(task.constants, counts, start, fixed=problem.descent.divisor == "fixed")
         for members in (everyone, ~problem.request()):

@@ -1,5 +1,6 @@
 """The ledger: μ² adds up, the budget refuses with the way out, and the text survives."""
 
+import json
 import math
 
 import numpy as np
@@ -75,3 +76,12 @@ def test_text_and_back() -> None:
     for broken in ("", "{}", '{"epsilon": 1, "delta": 2, "noise_scale": 1, "releases": []}', '{"releases": [[1]]}'):
         with pytest.raises(DamagedState, match="ledger cannot be read"):
             Ledger.from_json(broken)
+
+
+@pytest.mark.parametrize(
+    "row", [[math.nan, 0.1, 1], [-5, 0.1, 1], [1.0, 0, 1], [1.0, 0.1, math.inf], [math.inf, 0.1, 1]]
+)
+def test_rows_that_would_spend_nothing_are_refused(row: list[float]) -> None:
+    said = json.dumps({"epsilon": 1.0, "delta": 1e-5, "noise_scale": 0.1, "releases": [row]})
+    with pytest.raises(DamagedState, match="ledger cannot be read"):
+        Ledger.from_json(said)

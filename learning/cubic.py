@@ -56,7 +56,8 @@ class CubicStep:
 def cubic_step(eigenvalues: Tensor, gradient: Tensor, weight: float) -> CubicStep:
     """Minimise Σ g_i d_i + ½ Σ λ_i d_i² + (M/6)‖d‖³, replica by replica.
 
-    Guarantee: λ_i + Mα/2 ≥ 0 for every i, ‖d‖ = α and gap = 0, each to rounding (a few 1e-15, relative).
+    Guarantee: λ_i + Mα/2 ≥ 0 for every i, ‖d‖ = α and gap = 0, each to rounding (a few 1e-15, relative), for numbers
+    within 1e±100.
 
     >>> step = cubic_step(torch.tensor([[0.0]]).double(), torch.tensor([[-8.0]]).double(), 4.0)
     >>> float(step.d), float(step.alpha)  # d = √(2|g|/M) where H = 0

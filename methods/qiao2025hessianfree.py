@@ -416,7 +416,5 @@ def _certified(task: Task) -> bool:
 
 
 def _kinks(task: Task) -> Assumption:
-    what = "the loss is smooth, with a Lipschitz Hessian"
-    if task.objective.smooth:
-        return Assumption(what, Status.ASSUMED, f"no layer with a kink in {task.objective.description}")
-    return Assumption(what, Status.VIOLATED, f"a layer has a kink (rectifier or maximum): {task.objective.description}")
+    status = Status.ASSUMED if task.objective.smooth else Status.VIOLATED
+    return Assumption("the loss is smooth, with a Lipschitz Hessian", status, task.objective.smoothness_note)

@@ -248,7 +248,7 @@ def test_a_kink_is_named_and_violates_the_premise() -> None:
         certificate = method.certify(state, problem.request())
         assert certificate.sensitivity_upper == (math.inf, math.inf) and certificate.status is Status.VIOLATED
         (kink,) = [a for a in certificate.assumptions if a.status is Status.VIOLATED]
-        assert "smooth" in kink.statement and "ReLU()" in kink.how
+        assert "smooth" in kink.statement and "layer 1 (ReLU)" in kink.how
 
 
 def test_published_on_networks_is_conditional_on_estimates() -> None:

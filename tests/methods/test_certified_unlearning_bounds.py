@@ -15,13 +15,15 @@ from methods import zhang2024bounds as bounds
 from methods.zhang2024bounds import theorem_2_3, theorem_3_4
 from methods.zhang2024certified import CertifiedUnlearning
 from properties.base import distances
-from properties.problems import GEOMETRIES, Descent, Problem
+from properties.problems import Descent, Problem
 from properties.promises import split
 from tests.broken import twins
 from unlearning.claim import Status
 from unlearning.errors import PlanError
 from unlearning.gaussian import noise_scale_upper
 from unlearning.streams import Streams
+
+from .minimisers import minimiser_problem, ratio
 
 CU = CertifiedUnlearning
 
@@ -45,34 +47,10 @@ def random_problems(count: int) -> list[tuple[Problem, CertifiedUnlearning]]:
     generator = np.random.default_rng(2024)
     found = []
     for index in range(count):
-        rows = int(generator.choice([2, 3, 5, 8, 20]))
-        problem = Problem(
-            ("binary", "softmax", "ridge")[index % 3],
-            rows,
-            int(generator.integers(1, 5)),
-            10 ** float(generator.uniform(-2.5, 1)),
-            float(generator.choice([0.3, 1.0, 3.0])),
-            GEOMETRIES[index % len(GEOMETRIES)],
-            int(generator.choice([1, rows - 1, generator.integers(1, rows)])),
-            2,
-            index,
-            by_label=bool(index % 2),
-        )
+        problem = minimiser_problem(generator, index)
         methods = methods_at(float(generator.choice([0.0, 0.01, 0.3, 3.0])), int(generator.choice([1, 5, 40])))
         found.append((problem, methods[index % len(methods)]))
     return found
-
-
-def ratio(problem: Problem, method: CertifiedUnlearning, parts: int = 1, task: Task | None = None) -> float:
-    """Largest distance to the retrained model over Δ; 0 where the distance is rounding."""
-    task = task or problem.task()
-    state = method.learn(task, problem.members(), streams=problem.streams)
-    for number, part in enumerate(split(problem.request(), parts)):
-        state = method.unlearn(state, part, streams=problem.streams.child("unlearning", number))
-    retrained = method.learn(task, ~problem.request(), streams=problem.streams)
-    upper = torch.tensor(method.certify(state, part).sensitivity_upper, dtype=torch.float64)
-    distance = distances(state.parameters, retrained.parameters)
-    return float(torch.where(distance > 1e-9, distance / upper.clamp(min=1e-300), 0).max())
 
 
 @pytest.mark.parametrize("parts", [1, 2])
@@ -80,7 +58,7 @@ def test_bounds_hold_on_random_problems(parts: int) -> None:
     largest: dict[str, float] = defaultdict(float)
     for problem, method in random_problems(480 if parts == 1 else 160):
         name = f"{method.solver}, {method.bound}{', batches' if method.batch else ''}"
-        largest[name] = max(largest[name], ratio(problem, method, parts))
+        largest[name] = max(largest[name], ratio(problem, method, parts=parts))
         assert largest[name] <= 1 + 1e-6, (problem, method)
     print("".join(f"\n{parts} requests, {name}: largest distance / bound {r:.4f}" for name, r in largest.items()))
     assert len(largest) == 8

@@ -18,10 +18,11 @@ from methods.bui2026cure import CureNewton, SCureNewton
 from methods.newton_baselines import DampedNewton, PseudoInverseNewton
 from methods.zhang2024certified import CertifiedUnlearning
 from properties.base import distances
-from properties.problems import GEOMETRIES, Descent, Problem
+from properties.problems import Descent, Problem
 from tests.broken import twins
 from unlearning.errors import Diverged, PlanError
 
+from .minimisers import minimiser_problems, ratio
 from .oracles import gradient, hessian
 
 ALL = (CureNewton(), CureNewton(solver="krylov"), SCureNewton(), PseudoInverseNewton(), DampedNewton())
@@ -193,38 +194,9 @@ def test_sequential_and_class_requests() -> None:
         torch.testing.assert_close(twice.parameters, direct.parameters, rtol=1e-12, atol=1e-13)
 
 
-def random_problems(count: int) -> list[Problem]:
-    generator = np.random.default_rng(2406)
-    return [
-        Problem(
-            ("binary", "softmax", "ridge")[index % 3],
-            rows := int(generator.choice([2, 3, 5, 8, 20])),
-            int(generator.integers(1, 5)),
-            10 ** float(generator.uniform(-2.5, 1)),
-            float(generator.choice([0.3, 1.0, 3.0])),
-            GEOMETRIES[index % len(GEOMETRIES)],
-            int(generator.choice([1, rows - 1, generator.integers(1, rows)])),
-            2,
-            index,
-            by_label=bool(index % 2),
-        )
-        for index in range(count)
-    ]
-
-
-def ratio(problem: Problem, method: object, tolerance: float) -> float:
-    task = replace(problem.task(), recipe=Minimise(tolerance))
-    state = method.learn(task, problem.members(), streams=problem.streams)
-    state = method.unlearn(state, problem.request(), streams=problem.streams.child("u"))
-    retrained = method.learn(task, ~problem.request(), streams=problem.streams)
-    upper = torch.tensor(method.certify(state, problem.request()).sensitivity_upper, dtype=torch.float64)
-    distance = distances(state.parameters, retrained.parameters)
-    return float(torch.where(distance > 1e-9, distance / upper.clamp(min=1e-300), 0).max())
-
-
 @pytest.mark.parametrize("method", [CureNewton(), SCureNewton(steps=2, inner=3), PseudoInverseNewton(), DampedNewton()])
 def test_certificate_holds_on_random_problems_and_a_shrunken_one_is_caught(method: object) -> None:
-    problems = random_problems(210)
+    problems = minimiser_problems(210, 2406)
     found = [ratio(problem, method, (1e-10, 1e-3)[index % 2]) for index, problem in enumerate(problems)]
     print(f"{type(method).__name__}: largest distance / bound {max(found):.6f} on {len(problems)} problems")
     assert 0.9 < max(found) <= 1

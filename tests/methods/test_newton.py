@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from learning.task import Minimise
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
 from properties.base import distances
-from properties.problems import GEOMETRIES, Problem
+from properties.problems import Problem
 from tests.broken import twins
 from unlearning.errors import PlanError
 
+from .minimisers import minimiser_problems, ratio
 from .oracles import gradient, hessian, newton_minimiser
 
 NEWTON = NewtonStep()
@@ -51,39 +51,10 @@ def test_least_squares_in_closed_form() -> None:
         )  # 1e-10 / λ, (n/(n−m)) times
 
 
-def random_problems(count: int) -> list[Problem]:
-    generator = np.random.default_rng(2021)
-    return [
-        Problem(
-            ("binary", "softmax", "ridge")[index % 3],
-            rows := int(generator.choice([2, 3, 5, 8, 20])),
-            int(generator.integers(1, 5)),
-            10 ** float(generator.uniform(-2.5, 1)),
-            float(generator.choice([0.3, 1.0, 3.0])),
-            GEOMETRIES[index % len(GEOMETRIES)],
-            int(generator.choice([1, rows - 1, generator.integers(1, rows)])),
-            2,
-            index,
-            by_label=bool(index % 2),
-        )
-        for index in range(count)
-    ]
-
-
-def ratio(problem: Problem, method: object, tolerance: float) -> float:
-    task = replace(problem.task(), recipe=Minimise(tolerance))
-    state = method.learn(task, problem.members(), streams=problem.streams)
-    state = method.unlearn(state, problem.request(), streams=problem.streams)
-    retrained = method.learn(task, ~problem.request(), streams=problem.streams)
-    upper = torch.tensor(method.certify(state, problem.request()).sensitivity_upper, dtype=torch.float64)
-    distance = distances(state.parameters, retrained.parameters)
-    return float(torch.where(distance > 1e-9, distance / upper.clamp(min=1e-300), 0).max())
-
-
 @pytest.mark.parametrize("tolerance", [1e-10, 1e-4, 1e-1])
 @pytest.mark.parametrize("bound", BOUNDS)
 def test_bounds_hold(bound: str, tolerance: float) -> None:
-    found = [ratio(problem, NewtonStep(bound), tolerance) for problem in random_problems(72)]
+    found = [ratio(problem, NewtonStep(bound), tolerance) for problem in minimiser_problems(72, 2021)]
     print(f"{bound}, tolerance {tolerance:g}: largest distance / bound {max(found):.4f}")
     assert max(found) <= 1
 

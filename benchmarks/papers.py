@@ -36,10 +36,15 @@ def run(plan: Path) -> int:
     command = [sys.executable, "-m", "certunlearn", "audit", str(plan), "--out", str(out), "--fresh", "--trust"]
     status = subprocess.run(command, check=False).returncode
     if status in (0, 1, 3):
-        page, *_ = write_markdown(read_record(out / "record.json"), PAGES / f"{plan.stem}.md")
-        title, rest = page.read_text(encoding="utf-8").split("\n", 1)
-        page.write_text(f"{title}\n\n{words(plan)}\n{rest}", encoding="utf-8")
+        write_page(plan)
     return status
+
+
+def write_page(plan: Path) -> None:
+    """Write the page of a plan from the record of its last run."""
+    page, *_ = write_markdown(read_record(OUT / plan.stem / "record.json"), PAGES / f"{plan.stem}.md")
+    title, rest = page.read_text(encoding="utf-8").split("\n", 1)
+    page.write_text(f"{title}\n\n{words(plan)}\n{rest}", encoding="utf-8")
 
 
 def main() -> int:

@@ -29,8 +29,8 @@ For {RECORDS} records of each task, removed one at a time: the change of the rec
 loss, predicted by the record's vector, against the paired retraining without it (divisor of the records left). Below,
 the deletion capacity: the largest certified Δ over {REPLICAS} random requests of m records, the σ that one release
 with (ε, δ) = ({EPSILON:g}, {DELTA:g}) then needs, and the holdout accuracy that is left; the capacity is the largest m
-that costs at most {LOSS:.0%} of accuracy. Networks have no certificate, hence no capacity. Written by
-`tox -e papers`, never typed.
+that costs at most {LOSS:.0%} of accuracy. In service σ is fixed before the data is seen: the table says which σ would
+have lasted. Networks have no certificate, hence no capacity. Written by `tox -e papers`, never typed.
 """
 
 

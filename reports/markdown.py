@@ -5,7 +5,7 @@ from unlearning.record import Record
 from .comparison import comparison, findings_table
 from .document import Block, Cell, Column, Figure, Paragraph, Table
 from .front import finding_sentence
-from .numerals import number
+from .numerals import quantity
 from .text import visible
 from .wording import plural
 
@@ -59,7 +59,7 @@ def _quantities(record: Record) -> list[Block]:
         medians = {q.name: q.median for q in row.quantities}
         asked = {q.name: q.noise_scale_required for q in row.quantities}
         values = [medians.get(name) for name in names] + [asked.get(name) for name in bounds]
-        cells.append((Cell(row.name), *(Cell(number(value)) for value in values)))
+        cells.append((Cell(row.name), *(Cell(quantity(value)) for value in values)))
     return [
         Table(
             _REPORTED,

@@ -54,6 +54,16 @@ def exact(value: float | None) -> str:
     return power if mantissa == 1 else _typeset(f"{mantissa:f}·{power}")
 
 
+def quantity(value: float | None) -> str:
+    """Write a measured number; a whole one as a count.
+
+    >>> [quantity(v) for v in (16.0, 0.153, 1130.0, None)]
+    ['16', '0.153', '1130', '—']
+    """
+    whole = value is not None and math.isfinite(value) and value == int(value) and abs(value) < 1e6
+    return exact(value) if whole else number(value)
+
+
 def count(value: int | None) -> str:
     """Write a whole number.
 

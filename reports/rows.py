@@ -5,7 +5,7 @@ from unlearning.verdict import Outcome
 
 from . import figures
 from .document import Block, Bullets, Cell, Column, Details, Facts, Figure, Paragraph, Section, Table
-from .numerals import MISSING, count, exact, number
+from .numerals import MISSING, count, exact, number, quantity
 from .readings import RUNGS, achieved_epsilon, best_noop_power, computed, noop_epsilon, standing, worst_outcome
 from .wording import (
     NOT_COMPUTABLE,
@@ -150,19 +150,19 @@ def quantities(row: Row) -> Table:
     """What the method reported of its own run."""
     columns = (Column("Quantity", "text", 1.6), Column("least"), Column("median"), Column("largest"))
     rows = tuple(
-        (Cell(q.name, q.meaning + _asks(q)), *(Cell(number(v)) for v in (q.least, q.median, q.largest)))
+        (Cell(q.name, q.meaning + _asks(q)), *(Cell(quantity(v)) for v in (q.least, q.median, q.largest)))
         for q in row.quantities
     )
     return Table("What the method reports of its own run, over replicas; it decides nothing.", columns, rows)
 
 
-def _asks(quantity: Quantity) -> str:
-    if quantity.noise_scale_required is None:
+def _asks(one: Quantity) -> str:
+    if one.noise_scale_required is None:
         return ""
-    text = f"; the claim would need σ = {number(quantity.noise_scale_required, rounding='up')} for it"
-    if quantity.epsilon_implied is None:
+    text = f"; the claim would need σ = {number(one.noise_scale_required, rounding='up')} for it"
+    if one.epsilon_implied is None:
         return text
-    return text + f", and the σ used implies ε = {number(quantity.epsilon_implied, rounding='up')}"
+    return text + f", and the σ used implies ε = {number(one.epsilon_implied, rounding='up')}"
 
 
 def _five(values: list[float]) -> list[float | None]:

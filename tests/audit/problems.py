@@ -114,11 +114,11 @@ class ReleasesTheOriginal(Wrapped):
 
     def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
         found = super().unlearn(state, request, streams=streams)
-        return replace(found, vectors=(state.parameters - found.parameters).unsqueeze(1))
+        return replace(found, learned=state.parameters - found.parameters)  # hidden in a field of the state
 
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         released = super().release(state, noise_scale, streams=streams)
-        return released if getattr(state, "vectors", None) is None else released + state.vectors[:, 0]
+        return released if getattr(state, "learned", None) is None else released + state.learned
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The command line. It chooses device, seed and workers; everything below receives them."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -47,8 +48,25 @@ Replicas = Annotated[
 ]
 
 
+class _Interruption:
+    """Remembers Ctrl-C: an interruption that somebody's code swallowed is raised again at the next step."""
+
+    seen = False
+
+    @classmethod
+    def handle(cls, *_: object) -> NoReturn:
+        cls.seen = True
+        raise KeyboardInterrupt
+
+    @classmethod
+    def check(cls) -> None:
+        if cls.seen:
+            raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
     """Entry point: one line for a user's mistake, never a traceback."""
+    signal.signal(signal.SIGINT, _Interruption.handle)
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         status = app(standalone_mode=False) or 0  # the status of an Exit, or that of an interruption, is returned
@@ -119,7 +137,13 @@ def audit(
     if built.rows[0].subject.task.device.type == "cuda":
         workers = 1
     with Bars([row.spec.name for row in built.rows], quiet=quiet) as bars:
-        record, arrays = run_plan(built, jobs=workers, progress=bars.advance)
+
+        def progress(row: str, phase: str, done: int, total: int) -> None:
+            _Interruption.check()
+            bars.advance(row, phase, done, total)
+
+        record, arrays = run_plan(built, jobs=workers, progress=progress)
+        _Interruption.check()
         bars.say("writing the reports")
         check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
         written = write_output(out, record, arrays)

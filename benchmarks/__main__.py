@@ -257,4 +257,5 @@ def main() -> None:
     print(table)
 
 
-main()
+if __name__ == "__main__":
+    main()

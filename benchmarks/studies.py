@@ -15,7 +15,7 @@ from learning.networks import Network, mlp
 from learning.objectives import BinaryLogistic, Objective, Softmax
 from learning.task import SGD, Task
 from methods.qiao2025hessianfree import HessianFree
-from reports.drawing import NOTHING, PROMISE, UNLEARNED, new_figure, style, to_svg
+from reports.drawing import NOTHING, PROMISE, UNLEARNED, new_figure, on_white, style, to_svg
 from reports.numerals import number
 from unlearning.streams import Streams
 
@@ -131,10 +131,7 @@ def write(data: Path, folder: Path) -> Path:
             curves[name] = capacity_curve(HessianFree(), task, SIZES, epsilon=EPSILON, delta=DELTA, streams=streams)
     folder.mkdir(parents=True, exist_ok=True)
     for name, svg in ((f"{PAGE}-1.svg", scatter(found)), (f"{PAGE}-2.svg", capacity_picture(curves))):
-        head, _, rest = svg.partition(">")
-        (folder / name).write_text(
-            f'{head}><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n', encoding="utf-8"
-        )
+        (folder / name).write_text(on_white(svg), encoding="utf-8")
     parts = [
         WORDS.strip(),
         correlations(found),

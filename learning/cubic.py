@@ -202,6 +202,13 @@ def dense_step(hessian: Tensor, gradient: Tensor, weight: float) -> Solved:
     d[:, 0] = torch.where(found.hard, d[:, 0] * _sign(vectors[:, :, 0]), d[:, 0])
     step = (vectors @ d.unsqueeze(2)).squeeze(2)
     image = (hessian @ step.unsqueeze(2)).squeeze(2)
+    return _solved(found, eigenvalues, step, image, gradient, weight)
+
+
+def _solved(
+    found: CubicStep, eigenvalues: Tensor, step: Tensor, image: Tensor, gradient: Tensor, weight: float
+) -> Solved:
+    """The step d in full space with H·d, found in the space of these eigenvalues [K, s]."""
     return Solved(
         step,
         found.alpha,
@@ -211,7 +218,7 @@ def dense_step(hessian: Tensor, gradient: Tensor, weight: float) -> Solved:
         eigenvalues[:, 0],
         eigenvalues[:, -1],
         _residual(image, step, gradient, found.alpha, weight),
-        torch.full_like(found.alpha, gradient.shape[1]),
+        torch.full_like(found.alpha, eigenvalues.shape[1]),
     )
 
 
@@ -267,17 +274,7 @@ def _in_krylov_space(product: Product, gradient: Tensor, weight: float, dimensio
     found = cubic_step(values, gradient.norm(dim=1, keepdim=True) * vectors[:, 0, :], weight)
     inside = (vectors @ found.d.unsqueeze(2)).squeeze(2)
     step = (inside.unsqueeze(1) @ space.basis).squeeze(1)
-    return Solved(
-        step,
-        found.alpha,
-        found.value,
-        found.gap,
-        found.hard,
-        values[:, 0],
-        values[:, -1],
-        _residual(product(step), step, gradient, found.alpha, weight),
-        torch.full_like(found.alpha, dimension),
-    )
+    return _solved(found, values, step, product(step), gradient, weight)
 
 
 def _where(chosen: Tensor, first: Solved, second: Solved) -> Solved:

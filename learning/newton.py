@@ -13,10 +13,13 @@ from torch import Tensor
 
 from unlearning.claim import Assumption, Certificate, Status
 from unlearning.errors import Diverged, PlanError
-from unlearning.protocols import Diagnostic
+from unlearning.protocols import Diagnostic, State
+from unlearning.streams import Streams
 
 from .full import FullObjective
+from .release import gaussian_release
 from .task import Learned, Minimise, Task, check_request
+from .training import train
 
 _BYTES = 2**30
 DENSE_LIMIT = 2_000  # parameters up to which an eigendecomposition is the default
@@ -64,6 +67,26 @@ def diagnostics(state: Learned) -> tuple[Diagnostic, ...]:
     if not isinstance(state, Moved):
         return ()
     return tuple(Diagnostic(name, MEANINGS[name], tuple(v.tolist())) for name, v in state.measured.items())
+
+
+class SecondOrder:
+    """What the second-order methods share: training, certificate, diagnostics, release."""
+
+    def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Learned:
+        """Run the task's recipe, whichever it is."""
+        return train(task, members, streams=streams)
+
+    def certify(self, state: Learned, request: Tensor) -> Certificate | None:
+        """(‖∇F_r(w̃)‖ + τ)/λ for exact minimisers of strongly convex losses; None elsewhere: no theorem is known."""
+        return posterior_certificate(state)
+
+    def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
+        """Parameters + N(0, σ²I)."""
+        return gaussian_release(state, noise_scale, streams=streams)
+
+    def diagnostics(self, state: Learned) -> tuple[Diagnostic, ...]:
+        """What was measured in the last request."""
+        return diagnostics(state)
 
 
 def check_dense(task: Task) -> None:

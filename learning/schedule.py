@@ -69,9 +69,7 @@ def orders(task: Task, streams: Streams) -> Iterator[NDArray[np.int64]]:
     Raises:
         TypeError: the task's recipe is no gradient descent.
     """
-    recipe = task.recipe
-    if not isinstance(recipe, Descent):
-        raise TypeError(f"recipe must be SGD or Adam, got {type(recipe).__name__}.")
+    recipe = _descent(task)
     generators = streams.generators("order")
     for _ in range(recipe.epochs):
         yield np.stack([generator.permutation(task.rows) for generator in generators])
@@ -83,11 +81,15 @@ def schedule(task: Task, streams: Streams) -> Schedule:
     Raises:
         TypeError: the task's recipe is no gradient descent.
     """
-    recipe, drawn = task.recipe, np.stack(list(orders(task, streams)))
-    if not isinstance(recipe, Descent):
-        raise TypeError(f"recipe must be SGD or Adam, got {type(recipe).__name__}.")
+    recipe, drawn = _descent(task), np.stack(list(orders(task, streams)))
     sizes, step_size = [], recipe.step_size
     for _ in range(recipe.epochs * -(-task.rows // recipe.batch_size)):
         sizes.append(step_size)
         step_size *= recipe.decay  # as the loop does, to the last bit
     return Schedule(drawn, recipe.batch_size, np.array(sizes))
+
+
+def _descent(task: Task) -> Descent:
+    if not isinstance(task.recipe, Descent):
+        raise TypeError(f"recipe must be SGD or Adam, got {type(task.recipe).__name__}.")
+    return task.recipe

@@ -51,51 +51,28 @@ from learning.cubic import Solved, cauchy_step, dense_step, krylov_step
 from learning.newton import (
     DENSE_LIMIT,
     Block,
+    SecondOrder,
     blocks,
     check_dense,
-    diagnostics,
     moved,
-    posterior_certificate,
 )
 from learning.objectives import Point
-from learning.release import gaussian_release
 from learning.solvers import Product, lanczos
 from learning.task import Learned, Task
-from learning.training import train
-from unlearning.claim import Certificate, Reference, SeedPolicy
+from unlearning.claim import Reference, SeedPolicy
 from unlearning.fields import check_count, check_number
-from unlearning.protocols import Declaration, Diagnostic, State
+from unlearning.protocols import Declaration
 from unlearning.streams import Streams
 
-_CITATION = "Bui, Lu, Sim, Ng & Low, On Newton's Method to Unlearn Neural Networks, arXiv 2406.14507, ICLR 2026"
-_DIFFERS = (
+CITATION = "Bui, Lu, Sim, Ng & Low, On Newton's Method to Unlearn Neural Networks, arXiv 2406.14507, ICLR 2026"
+DIFFERS = (
     "An empty request is the identity, also where the gradient of the objective is not zero.",
     "The step is computed in float64 whatever the task's dtype.",
 )
 
 
-class _Cubic:
-    """What both variants share: training, certificate, diagnostics, release."""
-
-    def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Learned:
-        """Run the task's recipe, whichever it is."""
-        return train(task, members, streams=streams)
-
-    def certify(self, state: Learned, request: Tensor) -> Certificate | None:
-        """(‖∇F_r(w̃)‖ + τ)/λ for exact minimisers of strongly convex losses; None elsewhere: no theorem is known."""
-        return posterior_certificate(state)
-
-    def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
-        """Parameters + N(0, σ²I)."""
-        return gaussian_release(state, noise_scale, streams=streams)
-
-    def diagnostics(self, state: Learned) -> tuple[Diagnostic, ...]:
-        """Lengths, gap, eigenvalues, gradients and residual of the last request."""
-        return diagnostics(state)
-
-
 @dataclass(frozen=True, slots=True)
-class CureNewton(_Cubic):
+class CureNewton(SecondOrder):
     """Cubic-regularised Newton steps on the objective of the retained records (CuReNU).
 
     Attributes:
@@ -115,11 +92,11 @@ class CureNewton(_Cubic):
 
     declaration = Declaration(
         title="Cubic-regularised Newton (CuReNU)",
-        citation=_CITATION,
+        citation=CITATION,
         reference=Reference.RETRAINED,
         seed_policy=SeedPolicy.PER_SEED,
         stores="the parameters and the training set (its Hessian is formed, or multiplied, at deletion time)",
-        differs=(*_DIFFERS, "The hard case of the cubic problem is solved."),
+        differs=(*DIFFERS, "The hard case of the cubic problem is solved."),
     )
 
     def __post_init__(self) -> None:
@@ -205,7 +182,7 @@ def _measured(
 
 
 @dataclass(frozen=True, slots=True)
-class SCureNewton(_Cubic):
+class SCureNewton(SecondOrder):
     """Stochastic cubic Newton on minibatches, by descent on the cubic model and Cauchy steps (CuReNUS).
 
     Attributes:
@@ -229,13 +206,13 @@ class SCureNewton(_Cubic):
 
     declaration = Declaration(
         title="Stochastic cubic-regularised Newton (CuReNUS)",
-        citation=_CITATION,
+        citation=CITATION,
         reference=Reference.RETRAINED,
         seed_policy=SeedPolicy.PER_SEED,
         stores="the parameters and the training set",
         draws=True,
         differs=(
-            *_DIFFERS,
+            *DIFFERS,
             "The step size of the descent on the model has a default (Carmon & Duchi 2020).",
             "L is measured on the minibatch where no constant is given or proved.",
         ),

@@ -29,31 +29,35 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from learning.newton import Block, blocks, check_dense, diagnostics, moved, posterior_certificate, refuse_damping
-from learning.release import gaussian_release
+from learning.newton import (
+    Block,
+    SecondOrder,
+    blocks,
+    check_dense,
+    moved,
+    refuse_damping,
+)
 from learning.task import Learned, Task
-from learning.training import train
-from unlearning.claim import Certificate, Reference, SeedPolicy
+from unlearning.claim import Reference, SeedPolicy
 from unlearning.fields import as_number, check_number
-from unlearning.protocols import Declaration, Diagnostic, State
+from unlearning.protocols import Declaration
 from unlearning.streams import Streams
+
+from .bui2026cure import CITATION, DIFFERS
 
 
 def _declaration(title: str) -> Declaration:
     return Declaration(
         title=title,
-        citation="Bui, Lu, Sim, Ng & Low, On Newton's Method to Unlearn Neural Networks, arXiv 2406.14507, ICLR 2026",
+        citation=CITATION,
         reference=Reference.RETRAINED,
         seed_policy=SeedPolicy.PER_SEED,
         stores="the parameters and the training set (its Hessian is formed at deletion time)",
-        differs=(
-            "An empty request is the identity, also where the gradient of the objective is not zero.",
-            "The step is computed in float64 whatever the task's dtype.",
-        ),
+        differs=DIFFERS,
     )
 
 
-class _EigenStep(ABC):
+class _EigenStep(SecondOrder, ABC):
     """One step w − f(H)g by one eigendecomposition of the retained Hessian."""
 
     def check_task(self, task: Task) -> None:
@@ -64,10 +68,6 @@ class _EigenStep(ABC):
         """
         check_dense(task)
 
-    def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Learned:
-        """Run the task's recipe, whichever it is."""
-        return train(task, members, streams=streams)
-
     def unlearn(self, state: Learned, request: Tensor, *, streams: Streams) -> Learned:
         """One step on F_r in every replica with a request; an empty request is the identity.
 
@@ -75,18 +75,6 @@ class _EigenStep(ABC):
             Diverged: a gradient, Hessian or parameter is not finite; the state is unchanged.
         """
         return moved(state, request, [self._move(block) for block in blocks(state, request, dense=True)])
-
-    def certify(self, state: Learned, request: Tensor) -> Certificate | None:
-        """(‖∇F_r(w̃)‖ + τ)/λ for exact minimisers of strongly convex losses; None elsewhere: no theorem is known."""
-        return posterior_certificate(state)
-
-    def release(self, state: State, noise_scale: float, *, streams: Streams) -> Tensor:
-        """Parameters + N(0, σ²I)."""
-        return gaussian_release(state, noise_scale, streams=streams)
-
-    def diagnostics(self, state: Learned) -> tuple[Diagnostic, ...]:
-        """Lengths, eigenvalues, gradients and residual of the last request."""
-        return diagnostics(state)
 
     def _move(self, block: Block) -> tuple[Block, Tensor, dict[str, Tensor]]:
         gradient, hessian = block.gradient(block.parameters), block.hessian(block.parameters)

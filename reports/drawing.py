@@ -177,6 +177,12 @@ def to_svg(figure: Figure, salt: str) -> str:
     return re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m.group(1) + names[m.group(2)], text).strip()
 
 
+def on_white(svg: str) -> str:
+    """The picture as a file of its own, legible on a dark page too."""
+    head, _, rest = svg.partition(">")
+    return f'{head}><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n'
+
+
 def without_glyphs(svg: str, known: set[str]) -> str:
     """Leave out the glyphs that an earlier picture of the same page defines, and note those of this one."""
 

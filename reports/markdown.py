@@ -4,6 +4,7 @@ from unlearning.record import Record
 
 from .comparison import comparison, findings_table
 from .document import Block, Cell, Column, Figure, Paragraph, Table
+from .drawing import on_white
 from .front import finding_sentence
 from .numerals import quantity
 from .text import visible
@@ -74,8 +75,7 @@ def _block(block: Block, stem: str, pictures: dict[str, str]) -> str:
         return _table(block)
     if isinstance(block, Figure):
         name = f"{stem}-{len(pictures) + 1}.svg"
-        head, _, rest = block.svg.partition(">")
-        pictures[name] = f'{head}><rect width="100%" height="100%" fill="#ffffff"/>{rest}\n'
+        pictures[name] = on_white(block.svg)
         return f"![{_text(block.description)}]({name})\n\n*{_text(block.caption)}*"
     if isinstance(block, Paragraph):
         label = f"**{_text(block.label)}** " if block.label else ""

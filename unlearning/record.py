@@ -361,7 +361,8 @@ def read_record(path: Path) -> Record:
         RecordError: the file is missing, not a record of this version, or its evidence does not match its hash.
     """
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        written = path.read_bytes()
+        record = Record.model_validate_json(written)
     except OSError as error:
         raise RecordError(f"record must be a readable file, got {path} ({error.strerror}).") from error
     except ValidationError as error:
@@ -370,7 +371,7 @@ def read_record(path: Path) -> Record:
         raise RecordError(f"{path} is not an audit record: {where}: {first['msg']}.") from error
     if record.schema_version != SCHEMA_VERSION:
         raise RecordError(f"{path}: schema_version must be {SCHEMA_VERSION}, got {record.schema_version}.")
-    found = sha256(canonical(json.loads(path.read_bytes())["evidence"]))  # as written: fields may have been added since
+    found = sha256(canonical(json.loads(written)["evidence"]))  # as written: fields may have been added since
     if found != record.evidence_sha256:
         raise RecordError(
             f"{path}: evidence was changed: its hash is {found}, the record says {record.evidence_sha256}."

@@ -98,32 +98,29 @@ class FunctionSpec(_DatasetSpec):
 DatasetSpec = Annotated[EmbeddedSpec | NpzSpec | CsvSpec | FunctionSpec, Field(discriminator="source")]
 
 
-class SgdSpec(_Spec):
+class _DescentSpec(_Spec):
+    epochs: Count
+    batch_size: Count
+    step_size: Positive
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    divisor: Literal["fixed", "remaining"] = "remaining"
+    radius: Positive | None = None
+
+
+class SgdSpec(_DescentSpec):
     """Minibatch gradient descent: η_t = step_size·decay^t."""
 
     kind: Literal["sgd"]
-    epochs: Count
-    batch_size: Count
-    step_size: Positive
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    divisor: Literal["fixed", "remaining"] = "remaining"
-    radius: Positive | None = None
 
 
-class AdamSpec(_Spec):
+class AdamSpec(_DescentSpec):
     """Adam: η_t = step_size·decay^t, memories β₁ = first and β₂ = second."""
 
     kind: Literal["adam"]
-    epochs: Count
-    batch_size: Count
-    step_size: Positive
-    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     first: Annotated[float, Field(ge=0, lt=1)] = 0.9
     second: Annotated[float, Field(ge=0, lt=1)] = 0.999
     stability: Positive = 1e-8
-    divisor: Literal["fixed", "remaining"] = "remaining"
-    radius: Positive | None = None
 
 
 class MinimiseSpec(_Spec):

@@ -20,10 +20,11 @@ from .bounds.projection import (
     projection_pairs_needed,
     projection_refutation_probability,
 )
+from .bounds.result import Event
 from .controls import Defect
 from .design import POWER, Design
 from .fleet import Array
-from .scores import Choice, Event, Scores, event_design
+from .scores import Choice, Scores, event_design
 
 _TITLES = {
     "projection-z": "Mean shift along one direction",

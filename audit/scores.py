@@ -21,21 +21,10 @@ from unlearning.claim import Claim
 from unlearning.protocols import State
 
 from .bounds.fixed_event import EventDesign, choose_event
+from .bounds.result import Event
 from .controls import HONEST, Defect, defect, release
 from .design import Design
 from .fleet import Array, Fleet, Subject, numpy64
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """{orientation·score ≥ orientation·threshold}, fixed before the test runs."""
-
-    threshold: float
-    orientation: int
-
-    def __str__(self) -> str:
-        """The event in symbols."""
-        return f"score {'≥' if self.orientation == 1 else '≤'} {self.threshold:.4g}"
 
 
 @dataclass(frozen=True, slots=True)

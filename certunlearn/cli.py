@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from unlearning.errors import CertunlearnError, HiddenPackage, PlanError, RecordError
+from unlearning.errors import BadScores, CertunlearnError, HiddenPackage, PlanError, RecordError
 
 from . import __version__
 
@@ -72,7 +72,7 @@ def main() -> NoReturn:
         status = app(standalone_mode=False) or 0  # the status of an Exit, or that of an interruption, is returned
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
-    except (PlanError, RecordError, HiddenPackage) as error:
+    except (PlanError, RecordError, HiddenPackage, BadScores) as error:
         err.print(f"certunlearn: {error}")
         status = _USAGE
     except OSError as error:

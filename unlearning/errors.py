@@ -41,6 +41,10 @@ class DamagedState(CertunlearnError, ValueError):
     """Something stored for unlearning is damaged, unfinished, or belongs to another run; nothing was changed."""
 
 
+class BadScores(CertunlearnError, ValueError):
+    """Scores that no bound can be computed from: none, not finite, of the wrong shape, or in conflict."""
+
+
 class ShapeMismatch(CertunlearnError, ValueError):
     """Two arrays that must agree in shape do not."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from audit.bounds.projection import projection_mu_lower
+from audit.bounds.result import Event
 from audit.control_rung import judge
 from audit.controls import DEFECTS, HONEST, Defect
 from audit.distinguish_rung import (
@@ -14,7 +15,7 @@ from audit.distinguish_rung import (
     runs_needed,
 )
 from audit.fleet import Array
-from audit.scores import Choice, Event, Releases, choose, score_chunk
+from audit.scores import Choice, Releases, choose, score_chunk
 from audit.sensitivity_rung import Measured, distances
 from unlearning.claim import SeedPolicy
 from unlearning.verdict import Outcome, Verdict

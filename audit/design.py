@@ -1,11 +1,12 @@
 """The design of one row's audit: what is tested, with how many runs, at which failure probability."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from unlearning.claim import Claim
 
-# Shares of a row's failure probability. Every line that is computed spends its share; what a row does not run is saved.
-SHARES: dict[str, float] = {
+# How a row divides its failure probability: these weights, normalised over the lines that the plan asks for. It is
+# fixed before anything is run.
+WEIGHTS: dict[str, float] = {
     "noise-scale": 0.05,
     "noise-coordinates": 0.03,
     "noise-calls": 0.03,
@@ -17,6 +18,9 @@ SHARES: dict[str, float] = {
     "paired-event-radius": 0.10,
     "independent-event": 0.30,
 }
+SCORE_WEIGHT = 0.15  # of each score that the plan adds
+SEQUENTIAL_WEIGHT = 0.80  # of the e-process that takes the place of the lines of rung C
+IDENTIFICATION_WEIGHT = 0.30
 
 POWER = 0.8  # the power at which "could have found" is stated
 
@@ -36,6 +40,8 @@ class Design:
         failure_probability: of the whole row.
         control_failure_probability: of each line of each control.
         controls: names of the defects to plant.
+        scores: further scores of released models, by name, that rung C tests over seeds.
+        until_refuted: whether rung C is one e-process, and the row stops once it refutes.
     """
 
     claim: Claim
@@ -47,19 +53,37 @@ class Design:
     release_calls: int
     failure_probability: float
     control_failure_probability: float
-    controls: tuple[str, ...] = field(default=())
+    controls: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
+    until_refuted: bool = False
 
     @property
     def compares(self) -> bool:
         """Whether released models of both sides are compared: only then are there selection runs and other seeds."""
         return "C" in self.rungs
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the row's failure probability that each line may spend; they add up to 1."""
+        weights = line_weights(self.rungs, self.scores, until_refuted=self.until_refuted)
+        whole = sum(weights.values())
+        return {key: weight / whole for key, weight in weights.items()}
+
     def line_failure_probability(self, key: str) -> float:
         """Failure probability that a line of the row may spend."""
-        return self.failure_probability * SHARES[key]
+        return self.failure_probability * self.shares[key]
 
 
-def lines_of_controls(rungs: frozenset[str]) -> int:
-    """How many lines that spend failure probability each control has."""
-    noise = sum(key.startswith("noise-") for key in SHARES)
-    return ("B" in rungs) * noise + ("C" in rungs) * (len(SHARES) - noise)
+def line_weights(
+    rungs: frozenset[str], scores: tuple[str, ...] = (), *, until_refuted: bool = False
+) -> dict[str, float]:
+    """Lines that spend failure probability, by key, with their weights."""
+    weights = {key: weight for key, weight in WEIGHTS.items() if key.startswith("noise-") and "B" in rungs}
+    if "C" in rungs and until_refuted:
+        weights["sequential"] = SEQUENTIAL_WEIGHT
+    elif "C" in rungs:
+        weights |= {key: weight for key, weight in WEIGHTS.items() if not key.startswith("noise-")}
+        weights |= {f"score-{name}": SCORE_WEIGHT for name in scores}
+    if "D" in rungs:
+        weights["identification"] = IDENTIFICATION_WEIGHT
+    return weights

@@ -27,7 +27,7 @@ from .bounds.noise import NoiseTests
 from .certificates import merged
 from .control_rung import judge
 from .controls import HONEST, Defect, defect, release
-from .design import POWER, SHARES, Design
+from .design import POWER, Design
 from .distinguish_rung import Probabilities, distinguish_lines, probabilities, runs_needed
 from .figures import ACCURACY_REPLICAS, accuracies, arrays, curves, histograms, right_answers
 from .fleet import Array, Fleet, Subject, numpy64, repeat, train_fleet
@@ -295,7 +295,7 @@ def _assemble(
         histograms=histograms(scores[HONEST.name]) if scores else [],
         verdict=verdict,
         because=because,
-        shares={key: design.line_failure_probability(key) for key in SHARES if _runs(key, design)},
+        shares={key: design.line_failure_probability(key) for key in design.shares},
         certificate=certificate,
         refused=refused,
         diagnostics=_diagnostics([t.diagnostics for t in tested]),
@@ -318,10 +318,6 @@ def _diagnostics(parts: list[tuple[Diagnostic, ...]]) -> tuple[Diagnostic, ...]:
         for same in [[one for part in parts for one in part if one.name == first.name]]
         if len(same) == len(parts)
     )
-
-
-def _runs(key: str, design: Design) -> bool:
-    return ("B" if key.startswith("noise-") else "C") in design.rungs
 
 
 def _lines(

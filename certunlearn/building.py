@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from audit.design import Design, lines_of_controls
+from audit.design import Design, line_weights
 from audit.fleet import Subject
 from learning.data import Dataset
 from learning.networks import Network, mlp
@@ -85,7 +85,7 @@ def build(
         )
         for name, spec in plan.tasks.items()
     }
-    controls = sum(len(_controls(row)) * lines_of_controls(frozenset(row.rungs)) for row in plan.rows)
+    controls = sum(len(_controls(row)) * len(line_weights(frozenset(row.rungs))) for row in plan.rows)
     rows = []
     for position, spec in enumerate(plan.rows):
         method_class = code.get(spec.method)

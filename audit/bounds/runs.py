@@ -72,9 +72,9 @@ def checked_scores(name: str, scores: ArrayLike) -> Array:
         raise BadScores(f"{name} must hold one score per run, shape [n], got rows of different lengths.") from error
     if array.dtype.kind not in "fiub":
         raise BadScores(f"{name} must hold real numbers, got {array.dtype}.")
+    if array.ndim != 1:
+        raise BadScores(f"{name} must hold one score per run, shape [n], got shape {list(array.shape)}.")
     values = np.ascontiguousarray(array, dtype=np.float64)
-    if values.ndim != 1:
-        raise BadScores(f"{name} must hold one score per run, shape [n], got shape {list(values.shape)}.")
     if values.size == 0:
         raise BadScores(f"{name} must hold at least one run, got none.")
     finite = np.isfinite(values)

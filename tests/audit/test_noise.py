@@ -5,7 +5,7 @@ import pytest
 
 from audit.bounds.noise import TESTS, NoiseTests, noise_tests
 from audit.controls import DEFECTS
-from audit.design import SHARES
+from audit.design import WEIGHTS
 from audit.noise_rung import noise_refutation_probability
 
 from .gates import LEVELS, TRIALS, agrees, caught
@@ -46,7 +46,7 @@ def test_broken_noise_is_seen(name: str) -> None:
     draw, expected, shape = BROKEN[name]
     tests = noise_tests(draw(np.random.default_rng(32), shape))
     for test in expected:
-        assert tests.p_values[test] <= ROW * SHARES[f"noise-{test}"]
+        assert tests.p_values[test] <= ROW * WEIGHTS[f"noise-{test}"]
 
 
 @pytest.mark.parametrize("test", TESTS)

@@ -10,24 +10,11 @@ from pydantic import BaseModel, ValidationError
 from unlearning.errors import PlanError
 
 from ..registry import registered_methods
+from .datasets import CsvSpec, EmbeddedSpec, FunctionSpec, NpzSpec
 from .messages import Location, one_line
-from .models import (
-    AdamSpec,
-    ClaimSpec,
-    ClassRequest,
-    CsvSpec,
-    EmbeddedSpec,
-    FunctionSpec,
-    IdsRequest,
-    MinimiseSpec,
-    NpzSpec,
-    Plan,
-    RandomRequest,
-    Replicas,
-    RowSpec,
-    SgdSpec,
-    TaskSpec,
-)
+from .models import Plan
+from .rows import ClaimSpec, Replicas, RowSpec
+from .tasks import AdamSpec, ClassRequest, IdsRequest, MinimiseSpec, RandomRequest, SgdSpec, TaskSpec
 
 _TABLES: dict[Location, type[BaseModel]] = {
     (): Plan,

@@ -9,7 +9,8 @@ import numpy as np
 from unlearning.errors import PlanError
 
 from .messages import spell
-from .models import ClassRequest, IdsRequest, Plan, RandomRequest
+from .models import Plan
+from .tasks import ClassRequest, IdsRequest, RandomRequest
 
 
 class HasLabels(Protocol):

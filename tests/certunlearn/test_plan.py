@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from certunlearn.plan import Plan, check_requests, code_targets, parse_plan, read_plan, resolve_request
-from certunlearn.plan.models import ClassRequest, IdsRequest, RandomRequest
+from certunlearn.plan.tasks import ClassRequest, IdsRequest, RandomRequest
 from unlearning.claim import Reference
 from unlearning.errors import PlanError
 from unlearning.tradeoff import Directions

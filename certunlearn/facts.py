@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.row import Findings
+from audit.findings import Findings
 from learning.task import Task
 from unlearning.claim import Assumption, Certificate, Claim, Reference, SeedPolicy, Status
 from unlearning.gaussian import epsilon_of_delta, noise_scale_upper

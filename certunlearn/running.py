@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audit.row import Findings, audit_row
+from audit.findings import Findings
+from audit.row import audit_row
 from learning.workers import told
 from unlearning.errors import CertunlearnError
 from unlearning.record import (

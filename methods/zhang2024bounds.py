@@ -6,7 +6,6 @@ damping, c = λ_d + λ_min, G bound on ‖∇F_r‖ at the retrained model, g = 
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,8 +14,7 @@ from unlearning.claim import Assumption, Status
 from unlearning.errors import PlanError
 from unlearning.gaussian import noise_scale_upper
 
-if TYPE_CHECKING:
-    from .zhang2024certified import CertifiedUnlearning
+from .zhang2024settings import Settings
 
 
 def theorem_2_3(sensitivity: float, epsilon: float, delta: float, *, failure_probability: float = 0.0) -> float:
@@ -135,14 +133,14 @@ class Premises:
         proved = self.statements["smoothness"].status is Status.PROVED
         return proved and scale >= (self.smoothness + damping) * (1 - 1e-12)
 
-    def violated(self, method: "CertifiedUnlearning") -> list[Assumption]:
+    def violated(self, method: Settings) -> list[Assumption]:
         """The constants that were given for the method's bound although a kink says that there are none."""
         if not self.kinks or method.bound == "trivial":
             return []
         names = ("lipschitz", "smoothness") if method.bound == "theorem-3.6" else ("lipschitz",)
         return [self.statements[name] for name in names if self.statements[name].value is not None]
 
-    def of_theorem(self, method: "CertifiedUnlearning", least: float) -> list[Assumption]:
+    def of_theorem(self, method: Settings, least: float) -> list[Assumption]:
         """The assumptions of the method's bound, `least` being the λ_min that it used."""
         found = [self.statements["lipschitz"], self.statements["residual"]]
         if self.strong_convexity is not None:
@@ -155,7 +153,7 @@ class Premises:
         if method.bound == "theorem-3.6":
             found.append(self.statements["smoothness"])
         if method.bound in ("theorem-3.6", "tightened"):
-            scale = method.scale_used(self)
+            scale = method.scale_used(self.smoothness)
             status = (
                 Status.PROVED if scale is not None and self.scale_proved(scale, method.damping) else Status.ESTIMATED
             )
@@ -164,7 +162,7 @@ class Premises:
         return found
 
 
-def premises(method: "CertifiedUnlearning", task: Task) -> Premises:
+def premises(method: Settings, task: Task) -> Premises:
     """The constants of a task: proved where the model is linear, else those given to the method."""
     constants = task.constants
     if constants is not None:

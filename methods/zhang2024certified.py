@@ -50,9 +50,7 @@ that where it is larger. Noise may be calibrated exactly instead of by Theorem 2
 regularised with the other weights.
 """
 
-import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from torch import Tensor
 
@@ -62,24 +60,12 @@ from learning.task import Learned, Minimise, Task, check_request
 from learning.training import train
 from unlearning.claim import Assumption, Certificate, Reference, SeedPolicy, Status
 from unlearning.errors import PlanError
-from unlearning.fields import as_number, check_count, check_flag, check_number
 from unlearning.protocols import Declaration, Diagnostic, State
 from unlearning.streams import Streams
 
-from .zhang2024bounds import Premises, lissa_error_upper, premises, theorem_3_4
+from .zhang2024bounds import lissa_error_upper, premises, theorem_3_4
+from .zhang2024settings import THEOREMS, Settings
 from .zhang2024step import Report, Step, relative_tolerance
-
-Solver = Literal["conjugate-gradient", "lissa"]
-Bound = Literal["theorem-3.4", "theorem-3.6", "tightened", "measured", "trivial"]
-
-_SOLVERS = ("conjugate-gradient", "lissa")
-_THEOREMS = {
-    "theorem-3.4": "Zhang et al. 2024, Theorem 3.4 with the residual: 2R(CR + λ_d)/(λ_d + λ_min) + …, or 2R",
-    "theorem-3.6": "Zhang et al. 2024, Theorem 3.6 with Proposition 4.1, or 2R",
-    "tightened": "Zhang et al. 2024, Theorem 3.6 with the measured gradient and LiSSA's bias, or 2R",
-    "measured": "the derivation of Zhang et al. 2024, Theorem 3.4, with measured gradients, or 2R",
-    "trivial": "both models lie in the ball: 2R",
-}
 
 _DECLARATION = Declaration(
     title="Certified unlearning",
@@ -117,93 +103,12 @@ class Unlearned(Learned):
 
 
 @dataclass(frozen=True, slots=True)
-class CertifiedUnlearning:
+class CertifiedUnlearning(Settings):
     """A damped Newton step on the objective of the retained records, from any point of the ball.
 
-    The ball is the recipe's: `recipe.radius` of gradient descent and Adam; a minimiser's is derived from λ.
-
-    Attributes:
-        damping: λ_d ≥ 0, added to the Hessian; must exceed −λ_min.
-        solver: "conjugate-gradient", or "lissa" as the paper.
-        bound: which sensitivity bound the certificate states; never more than 2R.
-        runs: b, independent runs of LiSSA with minibatches.
-        depth: s, steps of LiSSA; without it (h/c)·ln(1/tolerance).
-        scale: h ≥ ‖H_t‖ + λ_d on every minibatch; without it L + λ_d.
-        batch: records per minibatch of LiSSA; without it all retained records.
-        failure_probability: ρ of LiSSA's draws, for the bounds "theorem-3.6" and "tightened".
-        residual: G, bound on ‖∇F_r‖ at the retrained model where the recipe is no minimiser: 0 assumes it stationary,
-            as the paper does; without it only 2R is certified of gradient descent.
-        smoothness: L, where it is not proved.
-        hessian_lipschitz: C, where it is not proved; without it, and where a layer has a kink, only 2R is certified.
-        minimum_eigenvalue: λ_min, where it is not proved; the smallest Ritz value replaces it where that is smaller.
-        tolerance: relative residual of conjugate gradients, and of LiSSA's depth.
-        iterations: most steps of conjugate gradients.
-        lanczos_steps: dimension of the space in which extreme eigenvalues are estimated.
-        compare: with LiSSA, solve by conjugate gradients too and report the difference.
+    The ball is the recipe's: `recipe.radius` of gradient descent and Adam; a minimiser's is derived from λ. The fields
+    are those of `Settings`.
     """
-
-    damping: float = 0.0
-    solver: Solver = "conjugate-gradient"
-    bound: Bound = "theorem-3.4"
-    runs: int = 10
-    depth: int | None = None
-    scale: float | None = None
-    batch: int | None = None
-    failure_probability: float = 0.0
-    residual: float | None = None
-    smoothness: float | None = None
-    hessian_lipschitz: float | None = None
-    minimum_eigenvalue: float | None = None
-    tolerance: float = 1e-10
-    iterations: int = 1000
-    lanczos_steps: int = 20
-    compare: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            ValueError: a field is out of range, or the bound does not speak of the solver.
-        """
-        if self.solver not in _SOLVERS:
-            raise ValueError(f'solver must be "conjugate-gradient" or "lissa", got {self.solver!r}.')
-        if self.bound not in tuple(_THEOREMS):
-            raise ValueError(f"bound must be one of {', '.join(_THEOREMS)}, got {self.bound!r}.")
-        for name in ("damping", "failure_probability"):
-            check_number(name, getattr(self, name), least=0)
-        for name in ("residual", "hessian_lipschitz"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), least=0)
-        for name in ("scale", "smoothness"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), above=0)
-        for name in ("runs", "iterations", "lanczos_steps"):
-            check_count(name, getattr(self, name))
-        for name in ("depth", "batch"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
-        if self.minimum_eigenvalue is not None:
-            check_number("minimum_eigenvalue", self.minimum_eigenvalue)
-        if not 0 < as_number(self.tolerance) < 1:
-            raise ValueError(f"tolerance must be in (0, 1), got {self.tolerance!r}.")
-        check_flag("compare", self.compare)
-        self._check_bound()
-
-    def _check_bound(self) -> None:
-        of_lissa = self.bound in ("theorem-3.6", "tightened")
-        if of_lissa and self.solver != "lissa":
-            raise ValueError(f'bound = "{self.bound}" needs solver = "lissa", got {self.solver!r}.')
-        random = self.bound == "theorem-3.6" or (self.bound == "tightened" and self.batch is not None)
-        if random and not 0 < self.failure_probability < 1:
-            raise ValueError(
-                f'failure_probability must be in (0, 1) for bound = "{self.bound}", got {self.failure_probability}; '
-                "it is paid from the claim's delta."
-            )
-        if not random and self.failure_probability != 0:
-            raise ValueError(
-                f'failure_probability must be 0 where the bound does not rest on draws (bound = "{self.bound}", '
-                f"batch = {self.batch}), got {self.failure_probability}."
-            )
 
     @property
     def declaration(self) -> Declaration:
@@ -265,9 +170,9 @@ class CertifiedUnlearning:
         known = premises(self, state.task)
         assumptions = [known.ball]
         resting = report.sensitivity_upper < known.ball_diameter_upper
-        fails, theorem = 0.0, _THEOREMS[self.bound]
+        fails, theorem = 0.0, THEOREMS[self.bound]
         if known.kinks:
-            theorem = _THEOREMS["trivial"]
+            theorem = THEOREMS["trivial"]
             assumptions += known.violated(self) if bool((report.sensitivity_upper > 0).any()) else []
         elif bool((resting & report.eigenvalue.isfinite()).any()):
             least = float(report.eigenvalue[resting & report.eigenvalue.isfinite()].min())
@@ -302,7 +207,7 @@ class CertifiedUnlearning:
         curvature, start = self.damping + least, known.gradient_start_upper
         theorem = theorem_3_4(known.radius, known.lipschitz, self.damping, curvature, known.residual)
         if self.bound == "theorem-3.6":
-            scale = self.scale_used(known) or 1.0  # the error of smoothness = ∞ is ∞ whatever the scale
+            scale = self.scale_used(known.smoothness) or 1.0  # the error of smoothness = ∞ is ∞ whatever the scale
             depth = self.depth_used(scale, curvature)
             error = lissa_error_upper(task.objective.size, self.failure_probability, curvature, scale, depth)
         elif self.solver == "lissa":
@@ -335,16 +240,6 @@ class CertifiedUnlearning:
             text = "at least 1 exactly if C·R ≥ λ_min: the theorem then promises less than the ball alone" + broken
             found.insert(1, Diagnostic("Theorem 3.4 over 2R", text, ratio))
         return tuple(found)
-
-    def scale_used(self, known: Premises) -> float | None:
-        """LiSSA's h: the field, else L + λ_d, else None."""
-        if self.scale is not None:
-            return self.scale
-        return known.smoothness + self.damping if math.isfinite(known.smoothness) else None
-
-    def depth_used(self, scale: float, curvature: float) -> int:
-        """LiSSA's s: the field, else (h/c)·ln(1/tolerance)."""
-        return self.depth or max(1, math.ceil(scale / curvature * math.log(1 / self.tolerance)))
 
 
 def _as_named(name: str) -> tuple[str, str]:

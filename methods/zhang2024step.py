@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,9 +23,7 @@ from .zhang2024bounds import (
     premises,
     theorem_3_4,
 )
-
-if TYPE_CHECKING:
-    from .zhang2024certified import CertifiedUnlearning
+from .zhang2024settings import Settings
 
 _FLOOR = 2e3  # times the unit of rounding: relative residual that a solver can be asked for
 
@@ -85,7 +82,7 @@ class Step:
 
     def __init__(
         self,
-        method: "CertifiedUnlearning",
+        method: Settings,
         task: Task,
         start: Tensor,
         kept: Tensor,
@@ -160,7 +157,7 @@ class Step:
             sampled = SampledObjective(
                 self.task, self.start, self.kept, generators=generators, runs=runs, batch=method.batch
             )
-        scale = method.scale_used(known) or math.nan
+        scale = method.scale_used(known.smoothness) or math.nan
         proved = known.scale_proved(scale, method.damping)
         if not proved:
             rows = None if sampled is None else sampled.draw()

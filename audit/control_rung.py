@@ -11,6 +11,7 @@ from .controls import Defect
 from .design import Design
 from .distinguish_rung import Probabilities, refutation_probability
 from .noise_rung import noise_refutation_probability
+from .wealth import KEY as SEQUENTIAL
 
 
 def judge(
@@ -20,7 +21,7 @@ def judge(
     design: Design,
     known: Probabilities | None,
     tests: NoiseTests | None,
-    distances: Distances,
+    distances: Distances | None,
     coordinates: int,
 ) -> Control:
     """Compare the lines of a control with its predictions.
@@ -80,18 +81,23 @@ def _refutation_probability(
         return None if tests is None else noise_refutation_probability(tests, defect, name, level)
     if defect.source == "retrained" and not defect.breaks_noise:
         return 0.0, level  # the claim holds, whatever it is: this is the line's validity
+    if line.rung == "D" or line.key == SEQUENTIAL:
+        least = line.derivation.get("refutation_probability_lower")
+        return None if least is None else (least, line.derivation.get("refutation_probability_upper", 1.0))
     if known is None or (line.key == "projection-z" and defect.breaks_noise):
         return None
+    if line.key != "projection-z" and line.key not in known.released:
+        return None  # a score of released models: weights before noise do not tell
     exact = refutation_probability(line.key, known, design, level)
     return exact, exact
 
 
 def _exact_epsilon(
-    defect: Defect, design: Design, known: Probabilities | None, distances: Distances, coordinates: int
+    defect: Defect, design: Design, known: Probabilities | None, distances: Distances | None, coordinates: int
 ) -> float | None:
     if defect.source == "retrained" and not defect.breaks_noise:
         return 0.0
-    if known is None:
+    if known is None or distances is None:
         return None
     if defect.noise_factor != 1:
         return epsilon_of_scale(defect.noise_factor, coordinates, design.claim.delta)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from unlearning.claim import Claim
 
+from .bounds.identification import Game
+
 # How a row divides its failure probability: these weights, normalised over the lines that the plan asks for. It is
 # fixed before anything is run.
 WEIGHTS: dict[str, float] = {
@@ -26,6 +28,19 @@ POWER = 0.8  # the power at which "could have found" is stated
 
 
 @dataclass(frozen=True, slots=True)
+class IdentificationDesign:
+    """The game of rung D.
+
+    Attributes:
+        game: how S is drawn, how many names are given, in how many runs.
+        shadows: runs with a known S, from which the adversary learns.
+    """
+
+    game: Game
+    shadows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Design:
     """One row.
 
@@ -33,7 +48,7 @@ class Design:
         claim: what is tested.
         noise_scale: σ of every release, the same on both sides.
         sensitivity_budget: Δ that σ was fixed for; replicas whose certified Δ exceeds it are retrained instead.
-        rungs: subset of A, B, C.
+        rungs: subset of A, B, C, D.
         test: runs a side for the bounds.
         selection: runs a side for choosing directions and events; never seen by a bound.
         release_calls: calls of `release` for rung B.
@@ -42,6 +57,7 @@ class Design:
         controls: names of the defects to plant.
         scores: further scores of released models, by name, that rung C tests over seeds.
         until_refuted: whether rung C is one e-process, and the row stops once it refutes.
+        identification: the game of rung D.
     """
 
     claim: Claim
@@ -56,6 +72,7 @@ class Design:
     controls: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     until_refuted: bool = False
+    identification: IdentificationDesign | None = None
 
     @property
     def compares(self) -> bool:

@@ -7,8 +7,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2, ncx2
 
-from unlearning.claim import Claim, SeedPolicy
-from unlearning.gaussian import mu_of_epsilon_delta
+from unlearning.claim import SeedPolicy
 from unlearning.record import Line, line_without_numbers
 from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
 from unlearning.verdict import Outcome
@@ -24,6 +23,7 @@ from .bounds.result import Event
 from .controls import Defect
 from .design import POWER, Design
 from .fleet import Array
+from .power import claimed_mu
 from .scores import Choice, Scores, event_design
 
 _TITLES = {
@@ -36,13 +36,6 @@ _TITLES = {
 
 _LARGE_CENTRALITY = 1e9
 _MOST_RUNS = 100_000
-
-
-def claimed_mu(claim: Claim) -> float:
-    """Largest μ of a Gaussian pair that keeps the claim."""
-    if isinstance(claim.tradeoff, GaussianTradeOff):
-        return claim.tradeoff.mu
-    return mu_of_epsilon_delta(claim.tradeoff.epsilon_value, claim.delta)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,13 +44,15 @@ def accuracies(parts: list[dict[str, Array]]) -> list[Accuracy]:
 
 def curves(scores: dict[str, Scores]) -> list[TradeOffCurve]:
     """Trade-off of the paired projection for the method and for doing nothing."""
+    described = "u·(released − retrained of the same seed)/σ, direction u chosen on selection runs"
     return [
-        _curve(label, scores[name].projection_released, scores[name].projection_reference)
+        tradeoff_curve(label, scores[name].projection_released, scores[name].projection_reference, described)
         for label, name in (("unlearned", HONEST.name), ("doing nothing", "no-op"))
     ]
 
 
-def _curve(label: str, released: Array, reference: Array) -> TradeOffCurve:
+def tradeoff_curve(label: str, released: Array, reference: Array, score: str) -> TradeOffCurve:
+    """Trade-off of a score, with its band."""
     band = tradeoff_band(released, reference, BAND_FAILURE_PROBABILITY)
     return TradeOffCurve(
         label=label,
@@ -61,17 +63,21 @@ def _curve(label: str, released: Array, reference: Array) -> TradeOffCurve:
         band_alpha_upper=band.alpha_upper.tolist(),
         band_beta_upper=band.beta_upper.tolist(),
         band_failure_probability=BAND_FAILURE_PROBABILITY,
-        score="u·(released − retrained of the same seed)/σ, direction u chosen on selection runs",
+        score=score,
     )
 
 
 def histograms(scores: Scores) -> list[Histogram]:
     """Paired projections of the unlearned and of the retrained runs."""
-    x, y = scores.projection_released, scores.projection_reference
-    edges = np.histogram_bin_edges(np.concatenate([x, y]), bins=30)
+    return histograms_of(scores.projection_released, scores.projection_reference)
+
+
+def histograms_of(released: Array, reference: Array, score: str | None = None) -> list[Histogram]:
+    """Histograms of a score of the unlearned and of the retrained runs, over the same bins."""
+    edges = np.histogram_bin_edges(np.concatenate([released, reference]), bins=30)
     return [
-        Histogram(label=label, edges=edges.tolist(), counts=np.histogram(values, edges)[0].tolist())
-        for label, values in (("unlearned", x), ("retrained", y))
+        Histogram(label=label, edges=edges.tolist(), counts=np.histogram(values, edges)[0].tolist(), score=score)
+        for label, values in (("unlearned", released), ("retrained", reference))
     ]
 
 

@@ -12,13 +12,16 @@ from unlearning.record import (
     Control,
     Distances,
     Histogram,
+    Identification,
     Line,
     Timing,
     TradeOffCurve,
+    Wealth,
     line_without_numbers,
 )
 from unlearning.verdict import Outcome, Verdict
 
+from .attack_rung import attack_lines
 from .bounds.noise import NoiseTests
 from .certificates import merged
 from .control_rung import judge
@@ -27,10 +30,14 @@ from .design import POWER, Design
 from .distinguish_rung import Probabilities, distinguish_lines, probabilities, runs_needed
 from .figures import arrays, curves, histograms
 from .fleet import Array, Subject
+from .identification_rung import Identified, identification_facts, identification_line
 from .noise_rung import noise_lines
+from .score_rung import ScoreChoice, Scored, joined, score_arrays, score_curves, score_histograms, score_lines
 from .scores import Choice, Scores
 from .sensitivity_rung import Measured, distances, sensitivity_lines
+from .sequential import Betting
 from .verdict import decide
+from .wealth import PROJECTION, Bettor
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class Findings:
 
     lines: list[Line]
     controls: list[Control]
-    distances: Distances
+    distances: Distances | None
     accuracies: list[Accuracy]
     curves: list[TradeOffCurve]
     histograms: list[Histogram]
@@ -51,6 +58,8 @@ class Findings:
     diagnostics: tuple[Diagnostic, ...]
     arrays: dict[str, tuple[Array, str]]
     timings: list[Timing]
+    identification: Identification | None = None
+    wealth: Wealth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,8 @@ class Tested:
     seconds: dict[str, float]
     diagnostics: tuple[Diagnostic, ...]
     right: dict[str, Array]
+    further: Scored
+    attacked: dict[str, Array]
 
 
 def assemble(
@@ -75,9 +86,12 @@ def assemble(
     planted: list[Defect],
     everyone: list[Defect],
     choices: dict[str, Choice],
+    further: dict[str, ScoreChoice],
     tested: list[Tested],
     noise: dict[str, NoiseTests],
     right: list[Accuracy],
+    named: Identified | None = None,
+    bettors: dict[str, Bettor] | None = None,
 ) -> Findings:
     """Lines, controls, figures and the verdict of a row.
 
@@ -87,13 +101,17 @@ def assemble(
         planted: defects of the controls.
         everyone: whose releases were scored: the method, doing nothing, the controls.
         choices: of the selection runs.
+        further: choices for further scores.
         tested: chunks of test runs.
         noise: tests of the noise.
         right: accuracies.
+        named: the game of rung D.
+        bettors: of a row that may stop once it refutes.
     """
     gaussian = subject.method.declaration.gaussian_noise
     coordinates = subject.task.objective.size
     scores = {d.name: Scores.concatenate([t.scores[d.name] for t in tested]) for d in everyone if choices}
+    scored = joined([t.further for t in tested])
     bounds = [t.sensitivity_upper for t in tested]
     certificate = merged([t.certificate for t in tested])
     measured = Measured(
@@ -116,18 +134,25 @@ def assemble(
         if gaussian and design.noise_scale > 0 and choices
         else {}
     )
-    lines = _lines(design, HONEST, scores, choices, noise, known, None)
+    betting = Betting(design, bettors, scores, known) if bettors else None
+    lines = _lines(design, HONEST, scores, choices, noise, known, None, betting)
+    lines += score_lines(design, HONEST, further, scored)
     if measured.bound_failure_probability > 0:
-        lines = [_spared(line) if line.key == "projection-z" else line for line in lines]
+        lines = [_spared(line) if _holds_every_draw(line) else line for line in lines]
     if "A" in design.rungs:
         lines = sensitivity_lines(measured, design.claim, design.noise_scale, gaussian=gaussian) + lines
     if "B" in design.rungs and not noise:
         lines.append(_noise_not_computable(design))
+    if "E" in design.rungs:
+        lines += attack_lines([t.attacked for t in tested])
+    lines += game_lines(named, design, HONEST)
     controls = [
         judge(
             subject.name,
             d,
-            _lines(design, d, scores, choices, noise, known, design.control_failure_probability),
+            _lines(design, d, scores, choices, noise, known, design.control_failure_probability, betting)
+            + score_lines(design, d, further, scored, design.control_failure_probability)
+            + game_lines(named, design, d, design.control_failure_probability),
             design,
             known.get(d.name),
             noise.get(d.name),
@@ -139,23 +164,85 @@ def assemble(
     refused, runs = int(sum(t.refused.sum() for t in tested)), measured.unlearned.size
     verdict, because = decide(lines, design.claim, found, controls, refused=refused, runs=runs)
     if verdict is Verdict.NOT_COMPUTABLE and "no-op" in known and refused < runs:
-        because += _runs_needed(known["no-op"], design)
+        because += _runs_needed(known["no-op"], design, betting)
     return Findings(
         lines=lines,
         controls=controls,
         distances=found,
         accuracies=right,
-        curves=curves(scores) if scores else [],
-        histograms=histograms(scores[HONEST.name]) if scores else [],
+        # a band holds at a number of runs fixed beforehand
+        curves=(curves(scores) if scores and betting is None else []) + score_curves(scored),
+        histograms=(histograms(scores[HONEST.name]) if scores else []) + score_histograms(scored),
         verdict=verdict,
         because=because,
         shares={key: design.line_failure_probability(key) for key in design.shares},
         certificate=certificate,
         refused=refused,
         diagnostics=_diagnostics([t.diagnostics for t in tested]),
-        arrays=arrays(measured, scores.get(HONEST.name), scores.get("no-op")),
-        timings=_timings(subject, design, tested),
+        arrays=arrays(measured, scores.get(HONEST.name), scores.get("no-op")) | score_arrays(further, scored),
+        timings=_timings(subject, tested),
+        identification=None if named is None else identification_facts(named, subject, design),
+        wealth=None if betting is None else betting.facts(),
     )
+
+
+def assemble_game(subject: Subject, design: Design, planted: list[Defect], named: Identified | None) -> Findings:
+    """Lines, controls and the verdict of a row whose only evidence is the game of rung D.
+
+    Args:
+        subject: method, task, request.
+        design: of the row.
+        planted: defects of the controls.
+        named: the game; None where it can refute nothing.
+    """
+    lines, level = game_lines(named, design, HONEST), design.control_failure_probability
+    controls = [
+        judge(
+            subject.name,
+            d,
+            game_lines(named, design, d, level),
+            design,
+            None,
+            None,
+            None,
+            subject.task.objective.size,
+        )
+        for d in planted
+    ]
+    certificate = None if named is None else named.certificate
+    bound = None if certificate is None else np.asarray(certificate.sensitivity_upper)
+    runs = 1 if named is None else len(named.played.refused)
+    refused = 0 if named is None else int(named.played.refused.sum())
+    verdict, because = decide(lines, design.claim, None, controls, refused=refused, runs=runs)
+    return Findings(
+        lines=lines,
+        controls=controls,
+        distances=None,
+        accuracies=[],
+        curves=[],
+        histograms=[],
+        verdict=verdict,
+        because=because,
+        shares={key: design.line_failure_probability(key) for key in design.shares},
+        certificate=certificate,
+        refused=refused,
+        diagnostics=(),
+        arrays={} if bound is None else {"sensitivity_upper": (bound, "certified Δ of each run of the game")},
+        timings=[],
+        identification=None if named is None else identification_facts(named, subject, design),
+    )
+
+
+def game_lines(
+    named: Identified | None, design: Design, planted: Defect, failure_probability: float | None = None
+) -> list[Line]:
+    """The line of rung D for one subject, where the row asks for it."""
+    return [identification_line(named, design, planted, failure_probability)] if "D" in design.rungs else []
+
+
+def _holds_every_draw(line: Line) -> bool:
+    """Whether a line takes the method's bound for every draw of unlearning."""
+    return line.key == "projection-z" or f"weight_{PROJECTION}" in line.derivation
 
 
 def _spared(line: Line) -> Line:
@@ -182,11 +269,14 @@ def _lines(
     noise: dict[str, NoiseTests],
     known: dict[str, Probabilities],
     failure_probability: float | None,
+    betting: Betting | None,
 ) -> list[Line]:
     lines: list[Line] = []
     if subject.name in noise:
         lines += noise_lines(noise[subject.name], design, failure_probability)
-    if "C" in design.rungs:
+    if betting is not None:
+        lines.append(betting.line(subject, failure_probability))
+    elif "C" in design.rungs:
         lines += distinguish_lines(
             scores[subject.name],
             choices[subject.name],
@@ -212,15 +302,15 @@ def _noise_not_computable(design: Design) -> Line:
     )
 
 
-def _runs_needed(noop: Probabilities, design: Design) -> str:
-    needed = runs_needed(noop, design)
+def _runs_needed(noop: Probabilities, design: Design, betting: Betting | None) -> str:
+    needed = runs_needed(noop, design) if betting is None else betting.pairs_needed()
     if needed is None:
         return " No number of runs that was tried makes rung C find doing nothing here."
     return f" Rung C would find doing nothing with power {POWER} at {needed} runs a side."
 
 
-def _timings(subject: Subject, design: Design, tested: list[Tested]) -> list[Timing]:
-    models, timed = (1, tested[:1]) if subject.one_model else (design.test, tested)
+def _timings(subject: Subject, tested: list[Tested]) -> list[Timing]:
+    models, timed = (1, tested[:1]) if subject.one_model else (sum(t.unlearned.size for t in tested), tested)
     return [
         Timing(what=what, row=subject.name, seconds=sum(t.seconds[what] for t in timed), models=models)
         for what in ("learn", "unlearn", "retrain")

@@ -6,9 +6,11 @@ seed: such a method gets one model per run whatever its recipe.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -26,6 +28,32 @@ from .contract import check_certificate, check_diagnostics, check_state
 Array = NDArray[np.float64]
 
 
+class Phase(StrEnum):
+    """What a part of a row is for: each has training seeds of its own."""
+
+    SEARCH = "search"  # chooses the request
+    SELECTION = "selection"  # chooses directions and events
+    TEST = "test"  # what bounds are computed from
+
+
+AuditPhase: TypeAlias = Literal[Phase.SELECTION, Phase.TEST]  # a request is fixed before either of them
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRequest:
+    """A request that was chosen by what models of a phase did with it.
+
+    Attributes:
+        ids: records to forget, ascending.
+        family: which proposal it came from.
+        phase: whose seeds chose it; no other phase may share them.
+    """
+
+    ids: tuple[int, ...]
+    family: str
+    phase: Phase
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What a row audits: the method on the task, and the records it forgets.
@@ -34,11 +62,13 @@ class Subject:
         name: of the row.
         method: on trial.
         task: what is learned.
-        request_ids: records to forget.
+        request_ids: records to forget; none until the search has found them.
         reference: the law on the other side.
         seed: of the run.
         parts: successive requests that the records are divided into.
         shared: folder of the run in which rows share plain training, or None.
+        chosen: how the request was chosen, where models chose it.
+        scores: the user's own scores, name and function.
     """
 
     name: str
@@ -49,9 +79,11 @@ class Subject:
     seed: int
     parts: int = 1
     shared: Path | None = None
+    chosen: ChosenRequest | None = None
+    scores: tuple[tuple[str, Callable[..., Any]], ...] = ()
 
-    def streams(self, phase: str, replicas: tuple[int, ...]) -> Streams:
-        """Training streams of a phase ("selection", "test"): shared by all rows of the task."""
+    def streams(self, phase: Phase, replicas: tuple[int, ...]) -> Streams:
+        """Training streams of a phase: shared by all rows of the task."""
         return Streams(self.seed, replicas).child(self.task.name, phase)
 
     def noise_streams(self, *names: str | int, replicas: tuple[int, ...]) -> Streams:
@@ -67,16 +99,25 @@ class Subject:
 
     def request(self, replicas: int) -> torch.Tensor:
         """The request as a mask [K, n], the same for all replicas."""
-        mask = torch.zeros(self.task.rows, dtype=torch.bool, device=self.task.device)
-        mask[list(self.request_ids)] = True
-        return mask.expand(replicas, -1)
+        return masks(self.task, [self.request_ids]).expand(replicas, -1)
 
     def requests(self, replicas: int) -> list[torch.Tensor]:
         """The request in `parts` successive ones, in the order of the ids, as masks [K, n]."""
-        if self.parts == 1:
-            return [self.request(replicas)]
-        shares = np.array_split(np.asarray(self.request_ids), self.parts)
-        return [replace(self, request_ids=tuple(share.tolist()), parts=1).request(replicas) for share in shares]
+        return [part.expand(replicas, -1) for part in in_parts(self.task, [self.request_ids], self.parts)]
+
+
+def masks(task: Task, requests: Sequence[tuple[int, ...]]) -> torch.Tensor:
+    """Requests as masks, one per row, bool [K, n]."""
+    found = torch.zeros(len(requests), task.rows, dtype=torch.bool, device=task.device)
+    for row, ids in zip(found, requests, strict=True):
+        row[list(ids)] = True
+    return found
+
+
+def in_parts(task: Task, requests: Sequence[tuple[int, ...]], parts: int) -> list[torch.Tensor]:
+    """Each request in `parts` successive ones, in the order of its ids, as masks [K, n]."""
+    shares = [[tuple(share.tolist()) for share in np.array_split(np.asarray(ids), parts)] for ids in requests]
+    return [masks(task, [own[part] for own in shares]) for part in range(parts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +153,19 @@ class Fleet:
 
 
 def train_fleet(
-    subject: Subject, budget: float | None, phase: str, replicas: tuple[int, ...], *, independent: bool = True
+    subject: Subject, budget: float | None, phase: AuditPhase, replicas: tuple[int, ...], *, independent: bool = True
 ) -> Fleet:
     """Train, unlearn and retrain the replicas of these numbers; one replica where nothing in training is random.
 
     Without `independent` the reference with other seeds is not trained: the paired one stands in its place.
+
+    Raises:
+        TypeError: these seeds chose the request.
+        ValueError: the request is still to be searched for.
     """
+    _refuse_seeds_that_chose(subject, phase)
+    if not subject.request_ids:
+        raise ValueError("request_ids must name at least one record, got none. Search for the request first.")
     task, method = subject.task, subject.method
     numbers = (0,) if subject.one_model else replicas
     count = len(numbers)
@@ -127,16 +175,9 @@ def train_fleet(
     with sharing(subject.shared, task) as loan:
         original = method.learn(task, members, streams=streams)
     check_state(original, count, None, verb="learn")
-    size = int(original.parameters.shape[1])
     learned_at = time.perf_counter()
     learning = learned_at - started + loan.seconds_saved
-    unlearned = original
-    for number, request in enumerate(subject.requests(count)):
-        own = streams.child("unlearning") if number == 0 else streams.child("unlearning", number)
-        unlearned = method.unlearn(unlearned, request, streams=own)
-        check_state(unlearned, count, size, verb="unlearn")
-    certificate = method.certify(unlearned, request)
-    check_certificate(certificate, count)
+    unlearned, certificate = forget(method, original, subject.requests(count), streams)
     diagnostics = method.diagnostics(unlearned) if isinstance(method, HasDiagnostics) else ()
     check_diagnostics(diagnostics, count)
     unlearned_at = time.perf_counter()
@@ -154,15 +195,44 @@ def train_fleet(
     if bound is not None and budget is not None:
         refused = bound > budget
         if refused.any():
-            unlearned = _replace_refused(unlearned, retrained, refused, float(bound.max()), budget)
+            unlearned = replace_refused(unlearned, retrained, refused, spent(float(bound.max()), budget))
     return Fleet(original, unlearned, retrained, other, bound, refused, certificate, seconds, diagnostics)
 
 
-def reference_fleet(subject: Subject, streams: Streams) -> tuple[State, float]:
-    """The claim's reference before noise: A(D_r), or U(A(D_r), ∅); and the seconds that sharing saved."""
+def _refuse_seeds_that_chose(subject: Subject, phase: object) -> None:
+    """Refuse to audit a request on the seeds that chose it: the largest of many distances is no fair draw."""
+    if phase not in (Phase.SELECTION, Phase.TEST):
+        raise TypeError(f"phase must be Phase.SELECTION or Phase.TEST, got {phase!r}; its seeds choose the request.")
+    if subject.chosen is not None and subject.chosen.phase == phase:
+        raise TypeError(f"phase must be one whose seeds did not choose the request, got {phase!r}, which chose it.")
+
+
+def forget(
+    method: AnyMethod, original: State, requests: Sequence[torch.Tensor], streams: Streams
+) -> tuple[State, Certificate | None]:
+    """Unlearn successive requests, masks [K, n]; the state and what is certified of it after the last one."""
+    count, size = original.parameters.shape
+    unlearned = original
+    for number, request in enumerate(requests):
+        own = streams.child("unlearning") if number == 0 else streams.child("unlearning", number)
+        unlearned = method.unlearn(unlearned, request, streams=own)
+        check_state(unlearned, count, size, verb="unlearn")
+    certificate = method.certify(unlearned, requests[-1])
+    check_certificate(certificate, count)
+    return unlearned, certificate
+
+
+def reference_fleet(subject: Subject, streams: Streams, request: torch.Tensor | None = None) -> tuple[State, float]:
+    """The claim's reference before noise: A(D_r), or U(A(D_r), ∅); and the seconds that sharing saved.
+
+    Args:
+        subject: whose method and reference.
+        streams: of the K replicas.
+        request: masks [K, n]; the subject's own without it.
+    """
     task, method = subject.task, subject.method
     count = len(streams)
-    kept = task.everyone(count) & ~subject.request(count)
+    kept = task.everyone(count) & ~(subject.request(count) if request is None else request)
     with sharing(subject.shared, task) as loan:
         state = method.learn(task, kept, streams=streams)
     if subject.reference is Reference.EMPTY_REQUEST:
@@ -173,19 +243,25 @@ def reference_fleet(subject: Subject, streams: Streams) -> tuple[State, float]:
     return found, loan.seconds_saved
 
 
-def _replace_refused(
-    unlearned: State, retrained: State, refused: NDArray[np.bool_], largest: float, budget: float
-) -> State:
+def replace_refused(unlearned: State, retrained: State, refused: NDArray[np.bool_], why: str) -> State:
+    """The unlearned state with the reference in the place of the refused replicas.
+
+    Raises:
+        BudgetExceeded: `why`, where the state is no dataclass whose parameters can be replaced.
+    """
     where = torch.from_numpy(refused).to(retrained.parameters.device).unsqueeze(1)
     chosen = torch.where(where, retrained.parameters, unlearned.parameters)
     state: Any = unlearned
     if not is_dataclass(state) or isinstance(state, type):
-        raise BudgetExceeded(
-            f"The deletion budget is spent: bound {largest:.3g} > {budget:.3g}. Retrain, or raise the row's budget."
-        )
+        raise BudgetExceeded(why)
     merged: Any = replace(state, **{"parameters": chosen})
     found: State = merged
     return found
+
+
+def spent(largest: float, budget: float) -> str:
+    """What to say of a budget that is exceeded."""
+    return f"The deletion budget is spent: bound {largest:.3g} > {budget:.3g}. Retrain, or raise the row's budget."
 
 
 def repeat(fleet: Fleet, count: int) -> Fleet:

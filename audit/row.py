@@ -13,18 +13,24 @@ from unlearning.record import (
     Accuracy,
 )
 
+from .attack_rung import attack_chunk
 from .bounds.noise import NoiseTests
 from .controls import HONEST, Defect, defect, release
 from .design import Design
 from .figures import ACCURACY_REPLICAS, accuracies, right_answers
-from .findings import Findings, Tested, assemble
-from .fleet import Array, Fleet, Subject, numpy64, repeat, train_fleet
+from .findings import Findings, Tested, assemble, assemble_game
+from .fleet import Array, AuditPhase, Fleet, Phase, Subject, numpy64, repeat, train_fleet
+from .identification_rung import identify
 from .noise_rung import measure_noise
-from .scores import Choice, ChunkReleases, choose, release_chunk, score_chunk
+from .score_rung import Measured, ScoreChoice, choose_scores, measure_chunk, score_test_chunk
+from .scores import Choice, ChunkReleases, Scores, choose, release_chunk, score_chunk
+from .wealth import Bettor, reached, rounds, stakes
 
 _Result = TypeVar("_Result")
 
 Progress = Callable[[str, int, int], None]  # phase, chunks done, chunks in all
+
+_CHUNKS_PER_ROUND = 4  # of a row that may stop, so that a round occupies several workers; never a function of them
 
 
 def audit_row(
@@ -46,16 +52,22 @@ def audit_row(
     """
     planted = [defect(name) for name in design.controls]
     everyone = [HONEST, defect("no-op"), *(p for p in planted if p.name != "no-op")] if design.compares else [HONEST]
+    if "E" in design.rungs and not design.compares:
+        everyone.append(defect("no-op"))
 
     def run(phase: str, function: Callable[..., _Result], tasks: list[tuple[Any, ...]]) -> list[_Result]:
         finished = iter(range(1, len(tasks) + 1))
         progress(phase, 0, len(tasks))
         return run_chunks(function, tasks, jobs=jobs, done=lambda _: progress(phase, next(finished), len(tasks)))
 
+    named = identify(subject, design, planted, run, chunk) if "D" in design.rungs else None
+    if design.rungs == {"D"}:
+        return assemble_game(subject, design, planted, named)
     world = None
     if subject.one_model:
-        world = run("training", train_fleet, [(subject, design.sensitivity_budget, "test", (0,))])[0]
+        world = run("training", train_fleet, [(subject, design.sensitivity_budget, Phase.TEST, (0,))])[0]
     choices: dict[str, Choice] = {}
+    further: dict[str, ScoreChoice] = {}
     right: list[Accuracy] = []
     if design.compares:
         selection = run(
@@ -63,30 +75,54 @@ def audit_row(
             _select_chunk,
             [(subject, design, world, everyone, ids) for ids in _chunks(design.selection, chunk)],
         )
-        releases = ChunkReleases.concatenate([part for part, _ in selection])
-        right = accuracies([part for _, part in selection if part])
+        releases = ChunkReleases.concatenate([part for part, _, _ in selection])
+        right = accuracies([part for _, part, _ in selection if part])
+        further = choose_scores([part for _, _, part in selection], everyone)
         choices = {d.name: choose(releases.of(d), design.noise_scale, design) for d in everyone}
         del releases, selection
 
-    tested = run(
-        "testing",
-        _test_chunk,
-        [(subject, design, world, everyone, choices, ids) for ids in _chunks(design.test, chunk)],
-    )
+    weights = stakes(subject, design) if design.until_refuted else {}
+    bettors = {d.name: Bettor.of(weights, choices[d.name]) for d in everyone if weights}
+
+    def test(first: int, last: int, size: int) -> list[tuple[Any, ...]]:
+        return [(subject, design, world, everyone, choices, further, ids) for ids in _chunks(last, size, first)]
+
+    if bettors:
+        tested = _until_refuted(run, test, bettors[HONEST.name], design, chunk)
+    else:
+        tested = run("testing", _test_chunk, test(0, design.test, chunk))
     measure = "B" in design.rungs and subject.method.declaration.gaussian_noise and design.noise_scale > 0
     noisy = [HONEST, *planted] if measure else []
     noise, again = run("testing the noise", _conform, [(subject, design, world, noisy)])[0]
     _check_repeats(again, tested[0], float(torch.finfo(subject.task.dtype).eps))
     right = right or accuracies([t.right for t in tested if t.right])
-    return assemble(subject, design, planted, everyone, choices, tested, noise, right)
+    return assemble(subject, design, planted, everyone, choices, further, tested, noise, right, named, bettors)
 
 
-def _chunks(runs: int, size: int) -> Iterator[tuple[int, ...]]:
-    for start in range(0, runs, size):
+def _until_refuted(
+    run: Callable[..., list[Tested]],
+    test: Callable[[int, int, int], list[tuple[Any, ...]]],
+    bettor: Bettor,
+    design: Design,
+    chunk: int,
+) -> list[Tested]:
+    """Test runs, round by round, until the wealth of the method as it is refutes the claim or no run is left."""
+    tested: list[Tested] = []
+    for first, last in rounds(design.test):
+        size = min(chunk, -(-(last - first) // _CHUNKS_PER_ROUND))
+        phase = f"testing until refuted, {first} of {design.test} runs done"
+        tested += run(phase, _test_chunk, test(first, last, size))
+        if reached(bettor, Scores.concatenate([part.scores[HONEST.name] for part in tested]), design):
+            break
+    return tested
+
+
+def _chunks(runs: int, size: int, first: int = 0) -> Iterator[tuple[int, ...]]:
+    for start in range(first, runs, size):
         yield tuple(range(start, min(runs, start + size)))
 
 
-def _fleet(subject: Subject, design: Design, world: Fleet | None, phase: str, ids: tuple[int, ...]) -> Fleet:
+def _fleet(subject: Subject, design: Design, world: Fleet | None, phase: AuditPhase, ids: tuple[int, ...]) -> Fleet:
     """The chunk's own models, or the one model of each world as often as the chunk releases it."""
     if world is not None:
         return repeat(world, len(ids))
@@ -95,11 +131,12 @@ def _fleet(subject: Subject, design: Design, world: Fleet | None, phase: str, id
 
 def _select_chunk(
     subject: Subject, design: Design, world: Fleet | None, everyone: list[Defect], ids: tuple[int, ...]
-) -> tuple[ChunkReleases, dict[str, Array]]:
-    fleet = _fleet(subject, design, world, "selection", ids)
-    releases = release_chunk(subject, fleet, everyone, design.noise_scale, "selection", ids)
+) -> tuple[ChunkReleases, dict[str, Array], Measured]:
+    fleet = _fleet(subject, design, world, Phase.SELECTION, ids)
+    releases = release_chunk(subject, fleet, everyone, design.noise_scale, Phase.SELECTION, ids)
     counted = ACCURACY_REPLICAS - ids[0]
-    return releases, right_answers(subject, releases, counted) if counted > 0 else {}
+    right = right_answers(subject, releases, counted) if counted > 0 else {}
+    return releases, right, measure_chunk(subject, design, releases)
 
 
 def _test_chunk(
@@ -108,10 +145,11 @@ def _test_chunk(
     world: Fleet | None,
     everyone: list[Defect],
     choices: dict[str, Choice],
+    further: dict[str, ScoreChoice],
     ids: tuple[int, ...],
 ) -> Tested:
-    fleet = _fleet(subject, design, world, "test", ids)
-    releases = release_chunk(subject, fleet, everyone, design.noise_scale, "test", ids)
+    fleet = _fleet(subject, design, world, Phase.TEST, ids)
+    releases = release_chunk(subject, fleet, everyone, design.noise_scale, Phase.TEST, ids)
     retrained = releases.shared["retrained"]
     counted = 0 if choices else ACCURACY_REPLICAS - ids[0]  # where nothing is chosen there are no selection runs
     return Tested(
@@ -125,6 +163,8 @@ def _test_chunk(
         fleet.seconds,
         fleet.diagnostics,
         right_answers(subject, releases, counted) if counted > 0 else {},
+        score_test_chunk(measure_chunk(subject, design, releases), further, everyone) if further else {},
+        attack_chunk(subject, releases) if "E" in design.rungs else {},
     )
 
 
@@ -141,7 +181,7 @@ def _conform(
     subject: Subject, design: Design, world: Fleet | None, defects: list[Defect]
 ) -> tuple[dict[str, NoiseTests], _Again]:
     """Rung B on the first test run, and whether the same streams give the same models and the same noise."""
-    fleet = _fleet(subject, design, world, "test", (0,))
+    fleet = _fleet(subject, design, world, Phase.TEST, (0,))
     streams = subject.noise_streams("repeat", replicas=(0,))
     first, second = (
         release(subject.method, HONEST, fleet.unlearned, design.noise_scale, streams=streams) for _ in range(2)

@@ -13,13 +13,14 @@ Paired scores mean something only where release = weights + N(0, σ²I): with no
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from unlearning.claim import Claim
 from unlearning.protocols import State
 
+from .bounds.e_process import choose_growing_event
 from .bounds.fixed_event import EventDesign, choose_event
 from .bounds.result import Event
 from .controls import HONEST, Defect, defect, release
@@ -29,13 +30,17 @@ from .fleet import Array, Fleet, Subject, numpy64
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What selection runs chose for one subject: directions [P] of length 1, and events."""
+    """What selection runs chose for one subject: directions [P] of length 1, and events.
+
+    `pilot` holds the scores that events were chosen on, for rows that bet: selection runs say what to bet on.
+    """
 
     paired_direction: Array
     independent_direction: Array
     projection: Event
     radius: Event
     independent: Event
+    pilot: "Scores | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,14 @@ def choose(releases: Releases, noise_scale: float, design: Design) -> Choice:
     chosen = Choice(paired, independent, Event(0, 1), Event(0, 1), Event(0, 1))
     scores = score_chunk(_part(releases, second), chosen, noise_scale)
 
+    if design.until_refuted:
+        return replace(
+            chosen,
+            projection=_bet_on(scores.projection_released, scores.projection_reference, design.claim),
+            independent=_bet_on(scores.independent_released, scores.independent_reference, design.claim),
+            pilot=scores,
+        )
+
     def event(released: Array, reference: Array, key: str) -> Event:
         return _event(released, reference, event_design(design, key), design.claim)
 
@@ -186,6 +199,11 @@ def event_design(design: Design, key: str, failure_probability: float | None = N
 
 def _event(released: Array, reference: Array, design: EventDesign, claim: Claim) -> Event:
     return Event(*choose_event(released, reference, design, claim))
+
+
+def _bet_on(released: Array, reference: Array, claim: Claim) -> Event:
+    found = choose_growing_event(released, reference, claim.tradeoff)
+    return Event(float(np.median(reference))) if found is None else found  # any will do where none speaks
 
 
 def _part(releases: Releases, rows: slice) -> Releases:

@@ -13,11 +13,12 @@ from rich.table import Table
 from unlearning.errors import BadScores, CertunlearnError, HiddenPackage, PlanError, RecordError
 
 from . import __version__
+from .power_command import power
+from .scores_command import scores
+from .summary import explain, summary, wide_console
 
 if TYPE_CHECKING:
     import torch
-
-    from unlearning.record import Record
 
     from .building import Built
 
@@ -127,9 +128,10 @@ def audit(
     Raises:
         Exit: always, with the exit status.
     """
+    from .circumstances import exit_status
     from .output import check_output, write_output
     from .progress import Bars
-    from .running import exit_status, plan_sha256, run_plan
+    from .running import plan_sha256, run_plan
 
     built = _built(plan, device, seed, replicas, data, define, trust)
     check_output(out, plan_sha256(built.plan), fresh=fresh)
@@ -148,8 +150,8 @@ def audit(
         check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
         written = write_output(out, record, arrays)
     if not quiet:
-        _summary(record, written)
-    _explain(record)
+        summary(record, written)
+    explain(record)
     raise typer.Exit(exit_status(record))
 
 
@@ -181,11 +183,11 @@ def plan_(
             row.spec.method,
             f"ε {claim.epsilon:.4g}, δ {claim.delta:g}",
             f"{row.design.noise_scale:.3g}",
-            str(cost.models),
-            f"{cost.seconds:.0f}",
+            f"{'up to ' * cost.at_most}{cost.models}",
+            f"{'up to ' * cost.at_most}{cost.seconds:.0f}",
             f"{cost.bytes / 2**20:.0f} MiB",
         )
-    console = _console()
+    console = wide_console()
     console.print(table)
     cores = _cores()
     total = sum(cost.seconds for cost in costs)
@@ -217,6 +219,10 @@ def report(
     folder.mkdir(parents=True, exist_ok=True)
     for path in write_reports(read_record(record), folder):
         typer.echo(path)
+
+
+app.command()(scores)
+app.command()(power)
 
 
 @app.command()
@@ -260,19 +266,6 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _explain(record: "Record") -> None:
-    """One line on stderr for every row that is not as expected, also when quiet."""
-    for row in record.evidence.rows:
-        if not row.as_expected:
-            where = f"{row.name}: {row.verdict.value}, expected {row.expected.value}"
-            typer.echo(f"{where}. {row.because}", err=True)
-
-
-def _console() -> Console:
-    """Standard output; wide where it is no terminal, so that a log keeps whole names."""
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-
-
 def _device(name: str) -> "torch.device":
     import torch
 
@@ -283,30 +276,3 @@ def _device(name: str) -> "torch.device":
     if name == "cuda" and not available:
         raise PlanError("--device must be one this machine has, got cuda; write --device cpu.")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def _summary(record: "Record", written: list[Path]) -> None:
-    table = Table(title=record.evidence.title, title_justify="left")
-    for name in ("row", "verdict", "expected"):
-        table.add_column(name)
-    for name in ("claimed ε", "exact ε", "doing nothing"):
-        table.add_column(name, justify="right")
-    for row in record.evidence.rows:
-        d = row.distances
-        table.add_row(
-            row.name,
-            row.verdict.value,
-            "as expected" if row.as_expected else f"expected {row.expected.value}",
-            f"{row.claim.epsilon:.3g}",
-            "–" if d is None or d.achieved_epsilon is None else f"{d.achieved_epsilon:.3g}",
-            "–" if d is None or d.noop_epsilon is None else f"{d.noop_epsilon:.3g}",
-        )
-    console = _console()
-    console.print(table)
-    strange = [c for c in record.evidence.controls if not c.behaved]
-    behaved = len(record.evidence.controls) - len(strange)
-    console.print(f"{behaved} of {len(record.evidence.controls)} controls did as predicted.")
-    for control in strange:
-        console.print(f"Control {control.name} of {control.row} contradicts its prediction.")
-    for path in written:
-        console.print(str(path), highlight=False)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from audit.worst_request import search_models
 from learning.networks import Network
 from learning.task import Descent
 
@@ -34,12 +35,14 @@ class RowCost:
         models: models trained, unlearned ones included.
         seconds: of one core.
         bytes: peak memory of one process.
+        at_most: whether the row may stop before it has trained so many.
     """
 
     name: str
     models: int
     seconds: float
     bytes: int
+    at_most: bool = False
 
 
 def estimate(built: Built) -> list[RowCost]:
@@ -68,7 +71,18 @@ def _row(row: BuiltRow) -> RowCost:
         work = 12 * task.rows * size * size  # a dozen Hessians
         models, trainings = 3 * chunks, 3 * chunks
         seconds = trainings * work / _RATE
+    if design.rungs == {"D"}:
+        models, seconds, runs = 0, 0.0, 0
+    if row.search is not None:
+        searching = search_models(row.search, task.dataset.classes, one_model=row.subject.one_model)
+        rounds = (row.search.steps + 1) * (1 if row.subject.one_model else row.search.seeds)
+        models += searching
+        seconds += searching * (1 + factor) / 2 * work / _RATE + rounds * (1 + learning) * work / _RATE
+    if design.identification is not None:
+        game = design.identification.shadows + design.identification.game.runs
+        models += 2 * game
+        seconds += game * (learning + factor) * work / _RATE
     seconds += (1 + len(design.controls)) * (runs * 3 + design.release_calls) * size / 5e7
     working = row.chunk * 8 * (12 * size + 6 * getattr(task.recipe, "batch_size", task.rows) * width)
     kept = selection * size * 8 * (10 + len(design.controls))
-    return RowCost(row.spec.name, models, seconds, _BASE_BYTES + working + kept)
+    return RowCost(row.spec.name, models, seconds, _BASE_BYTES + working + kept, design.until_refuted)

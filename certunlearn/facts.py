@@ -9,46 +9,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings import Findings
+from audit.worst_request import Searched
 from learning.task import Task
-from unlearning.claim import Assumption, Certificate, Claim, Reference, SeedPolicy, Status
+from unlearning.claim import Assumption, Certificate, Status
 from unlearning.gaussian import epsilon_of_delta, noise_scale_upper
 from unlearning.protocols import Diagnostic
 from unlearning.record import (
     CertificateFacts,
-    ClaimFacts,
     Constant,
     DatasetFacts,
     Quantity,
+    RequestFacts,
+    RequestFamily,
     Row,
     TaskFacts,
     line_without_numbers,
 )
-from unlearning.tradeoff import Directions, GaussianTradeOff
 from unlearning.verdict import Outcome, Verdict
 
 from .building import BuiltRow
-from .plan import TaskSpec
-
-_REFERENCE = {
-    Reference.RETRAINED: "a model retrained without them",
-    Reference.EMPTY_REQUEST: "a model trained without them and given an empty request",
-}
-_POLICY = {
-    SeedPolicy.PER_SEED: "for every training seed",
-    SeedPolicy.MARGINAL: "over training seeds",
-    SeedPolicy.DETERMINISTIC: "training having no seed",
-}
-_DIRECTIONS = {
-    Directions.BOTH: "in both directions",
-    Directions.RELEASED: "in the direction released over reference",
-    Directions.REFERENCE: "in the direction reference over released",
-}
+from .claim_facts import claim_facts
+from .plan import TaskSpec, request_size
 
 
 def task_facts(task: Task, spec: TaskSpec, ids: list[int]) -> TaskFacts:
     """Dataset, model, recipe, request and constants of a task."""
     data = task.dataset
-    kinds = {"random": "drawn at random by the plan's seed", "ids": "named in the plan", "class": "one whole class"}
+    kinds = {
+        "random": "drawn at random by the plan's seed",
+        "ids": "named in the plan",
+        "class": "one whole class",
+        "worst": "the worst that each row's search finds",
+    }
+    size = request_size(spec.request, ids)
     return TaskFacts(
         name=task.name,
         dataset=DatasetFacts(
@@ -66,9 +59,8 @@ def task_facts(task: Task, spec: TaskSpec, ids: list[int]) -> TaskFacts:
         parameters=task.objective.size,
         recipe=str(task.recipe),
         regularisation=task.objective.regularisation,
-        request=f"{len(ids)} of {task.rows} training records, {kinds[spec.request.kind]}"
-        + _in_parts(spec.request.parts),
-        request_size=len(ids),
+        request=f"{size} of {task.rows} training records, {kinds[spec.request.kind]}" + _in_parts(spec.request.parts),
+        request_size=size,
         request_ids=ids,
         constants=_constants(task),
     )
@@ -109,33 +101,6 @@ def _constants(task: Task) -> list[Constant]:
             )
         )
     return found
-
-
-def claim_facts(claim: Claim, rows: int) -> ClaimFacts:
-    """The claim with its sentence."""
-    epsilon = claim.epsilon
-    gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
-    mu = claim.tradeoff.mu if isinstance(claim.tradeoff, GaussianTradeOff) else None
-    what = f"({epsilon:.4g}, {short(claim.delta)})-indistinguishable"
-    if mu is not None:
-        what = f"{mu:.4g}-GDP, hence {what},"
-    sentence = (
-        f"After {claim.request_size} of {rows} records are deleted, the released {claim.released.value} are {what} "
-        f"{_DIRECTIONS[claim.directions]}, from those of {_REFERENCE[claim.reference]}, {_POLICY[claim.seed_policy]}."
-    )
-    return ClaimFacts(
-        sentence=sentence,
-        kind="gaussian" if gaussian else "epsilon-delta",
-        epsilon=epsilon,
-        delta=claim.delta,
-        mu=mu,
-        reference=claim.reference,
-        directions=claim.directions,
-        seed_policy=claim.seed_policy,
-        request_size=claim.request_size,
-        released=claim.released,
-        stated_by=claim.stated_by,
-    )
 
 
 def certificate_facts(certificate: Certificate, built: BuiltRow, findings: Findings) -> CertificateFacts:
@@ -192,8 +157,40 @@ def _finite(values: NDArray[np.float64] | None, reduce: Callable[[NDArray[np.flo
     return found if math.isfinite(found) else None
 
 
-def row_facts(built: BuiltRow, findings: Findings) -> Row:
-    """Everything the record says of one row."""
+def request_facts(searched: Searched) -> RequestFacts:
+    """The request that was chosen, and what else was tried."""
+
+    def finite(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
+
+    return RequestFacts(
+        ids=list(searched.chosen.ids),
+        family=searched.chosen.family,
+        broken=searched.trial.broken,
+        ratio=finite(searched.trial.ratio),
+        distance=searched.trial.distance,
+        families=[
+            RequestFamily(
+                name=one.name,
+                tried=one.tried,
+                left_out=one.left_out,
+                ratio=finite(one.ratio),
+                distance=one.distance,
+            )
+            for one in searched.families
+        ],
+        ratios=[finite(value) for value in searched.ratios],
+        distances=list(searched.distances),
+        tried=searched.tried,
+        left_out=searched.left_out,
+        records=searched.records,
+        seeds=searched.seeds,
+        models=searched.models,
+    )
+
+
+def row_facts(built: BuiltRow, findings: Findings, searched: Searched | None = None) -> Row:
+    """Everything the record says of one row, and of the search for its request."""
     declared = built.subject.method.declaration
     certificate = findings.certificate
     return Row(
@@ -205,7 +202,10 @@ def row_facts(built: BuiltRow, findings: Findings) -> Row:
         curves=findings.curves,
         histograms=findings.histograms,
         quantities=[_quantity(one, built) for one in findings.diagnostics],
+        identification=findings.identification,
+        wealth=findings.wealth,
         shares=findings.shares,
+        request=None if searched is None else request_facts(searched),
         stores=declared.stores,
         verdict=findings.verdict,
         because=findings.because,
@@ -273,8 +273,3 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
         "replicas": {"test": design.test} | ({"selection": design.selection} if design.compares else {}),
         "expected": spec.expect,
     }
-
-
-def short(value: float) -> str:
-    """A number as people write it: 1e-5, not 1e-05."""
-    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e+")

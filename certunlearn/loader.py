@@ -209,11 +209,11 @@ def load_dataset(plan: "Plan", name: str, code: Mapping[str, Any], *, folder: Pa
     Raises:
         PlanError: the data do not fit what the plan says of them; the message begins with the place in the plan.
     """
-    from learning.data import prepare  # imports torch, which reading a plan does not need
+    from learning.data import plant, prepare  # imports torch, which reading a plan does not need
 
     spec = plan.datasets[name]
     try:
-        return prepare(
+        prepared = prepare(
             _raw(plan, name, code, folder),
             rows=spec.rows,
             holdout=spec.holdout,
@@ -222,6 +222,9 @@ def load_dataset(plan: "Plan", name: str, code: Mapping[str, Any], *, folder: Pa
             bias=spec.bias,
             split_seed=spec.split_seed,
         )
+        if spec.canaries is None:
+            return prepared
+        return plant(prepared, **spec.canaries.model_dump(), seed=plan.seed)
     except PlanError as error:
         from .plan.messages import spell  # plans import this module
 

@@ -1,18 +1,10 @@
 """Run a built plan and make its record."""
 
-import os
-import platform
-import resource
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +13,11 @@ from numpy.typing import NDArray
 
 from audit.findings import Findings
 from audit.row import audit_row
+from audit.worst_request import Searched, search_request
 from learning.workers import told
 from unlearning.errors import CertunlearnError
 from unlearning.record import (
     ArrayFile,
-    Circumstances,
     Control,
     Evidence,
     Record,
@@ -35,16 +27,15 @@ from unlearning.record import (
     make_record,
     sha256,
 )
-from unlearning.verdict import Verdict, worst
+from unlearning.verdict import worst
 
 from .building import Built, BuiltRow
+from .circumstances import array_file, circumstances
 from .facts import failed_row, row_facts, task_facts
 from .plan import Plan
 
 Arrays = dict[str, NDArray[np.float64]]
 Progress = Callable[[str, str, int, int], None]  # row, phase, chunks done, chunks in all
-
-_VERSIONS = ("torch", "numpy", "scipy", "statsmodels", "scikit-learn", "certunlearn")
 
 
 def plan_sha256(plan: Plan) -> str:
@@ -87,7 +78,7 @@ def run_plan(
                 timings += found.timings
                 for array_name, (array, meaning) in found.arrays.items():
                     arrays[f"{name}/{array_name}"] = array
-                    files.append(_array_file(f"{name}/{array_name}", array, meaning))
+                    files.append(array_file(f"{name}/{array_name}", array, meaning))
             timings.append(Timing(what="audit", row=name, seconds=time.perf_counter() - began))
     plan = built.plan
     device = built.rows[0].subject.task.device.type
@@ -106,102 +97,36 @@ def run_plan(
         controls=controls,
         arrays=files,
     )
-    return make_record(evidence, _circumstances(device, jobs, started, timings)), arrays
+    accelerator = torch.cuda.get_device_name() if device == "cuda" else None
+    return make_record(evidence, circumstances(jobs, started, timings, accelerator=accelerator)), arrays
+
+
+def _with_request(
+    built: BuiltRow, jobs: int, progress: Callable[[str, int, int], None]
+) -> tuple[BuiltRow, Searched | None, list[Timing]]:
+    """The row with the request that its search found, where the plan asks for one."""
+    if built.search is None:
+        return built, None, []
+    began = time.perf_counter()
+    budget = built.design.sensitivity_budget
+    searched = search_request(built.subject, built.search, budget, chunk=built.chunk, jobs=jobs, progress=progress)
+    seconds = time.perf_counter() - began
+    subject = replace(built.subject, request_ids=searched.chosen.ids, chosen=searched.chosen)
+    timing = Timing(what="search", row=built.spec.name, seconds=seconds, models=searched.models)
+    return replace(built, subject=subject), searched, [timing]
 
 
 def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> tuple[Row, Findings] | str:
     name = built.spec.name
+
+    def told_row(phase: str, done: int, total: int) -> None:
+        progress(name, phase, done, total)
+
     try:
-        found = audit_row(
-            built.subject,
-            built.design,
-            chunk=built.chunk,
-            jobs=jobs,
-            progress=lambda phase, done, total: progress(name, phase, done, total),
-        )
-        return row_facts(built, found), found
+        built, searched, timings = _with_request(built, jobs, told_row)
+        found = audit_row(built.subject, built.design, chunk=built.chunk, jobs=jobs, progress=told_row)
+        return row_facts(built, found, searched), replace(found, timings=timings + found.timings)
     except CertunlearnError as error:
         return str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a row raises is a finding about the row
         return told(error).splitlines()[0]
-
-
-def _array_file(name: str, array: NDArray[np.float64], meaning: str) -> ArrayFile:
-    little = np.ascontiguousarray(array, dtype="<f8")
-    return ArrayFile(
-        name=name, shape=list(array.shape), dtype=little.dtype.str, sha256=sha256(little.tobytes()), meaning=meaning
-    )
-
-
-def _circumstances(device: str, jobs: int, started: float, timings: list[Timing]) -> Circumstances:
-    shown = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    return Circumstances(
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        host=socket.gethostname(),
-        command=" ".join(["certunlearn", *sys.argv[1:]]),
-        commit=_commit(),
-        versions={"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS},
-        device=shown,
-        jobs=jobs,
-        seconds=time.perf_counter() - started,
-        peak_memory_bytes=_peak_memory(),
-        timings=timings,
-    )
-
-
-def _peak_memory() -> int:
-    """Sum of the peaks of this process and its live workers, in bytes; where that is unknown, of the largest one."""
-    status = Path("/proc/self/task")
-    if status.is_dir():
-        children = [pid for task in status.iterdir() for pid in (task / "children").read_text().split()]
-        return sum(_high_water(pid) for pid in ["self", *children])
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak * (1 if sys.platform == "darwin" else 1024)
-
-
-def _high_water(pid: str) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _commit() -> str | None:
-    """Commit of this code, where it runs from a checkout, or was installed from the one in the current folder."""
-    here = Path(__file__).parent.parent
-    if not (here / ".git").exists():
-        copy = Path.cwd() / "certunlearn" / Path(__file__).name
-        if not (Path.cwd() / ".git").exists() or not copy.is_file() or copy.read_bytes() != Path(__file__).read_bytes():
-            return None
-        here = Path.cwd()
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def exit_status(record: Record) -> int:
-    """Exit status of `audit`: 4 any ERROR, 1 unexpected, 3 unexpectedly not computable, 0 all as expected."""
-    rows = record.evidence.rows
-    if any(row.verdict is Verdict.ERROR for row in rows) or any(not c.behaved for c in record.evidence.controls):
-        return 4
-    unexpected = [row for row in rows if not row.as_expected]
-    if any(row.verdict is not Verdict.NOT_COMPUTABLE for row in unexpected):
-        return 1
-    return 3 if unexpected else 0

@@ -6,26 +6,33 @@ from .closing import accuracy, constants, controls, cost, glossary, limits, repr
 from .comparison import comparison
 from .document import Document
 from .front import front
+from .readings import from_files
 from .rows import row_section
+from .score_rows import score_section
 from .wording import plural
 
 
 def build(record: Record) -> Document:
     """Write every section; a pure function of the record."""
     evidence = record.evidence
-    rows = tuple(row_section(row, place) for place, row in enumerate(evidence.rows, start=1))
+    rows = tuple(
+        score_section(row, place) if from_files(row) else row_section(row, place)
+        for place, row in enumerate(evidence.rows, start=1)
+    )
+    trained = evidence.source == "plan"
     sections = (
-        comparison(evidence),
+        *((comparison(evidence),) if trained else ()),
         *rows,
-        constants(evidence),
-        controls(evidence),
-        accuracy(evidence),
+        *((constants(evidence), controls(evidence), accuracy(evidence)) if trained else ()),
         cost(record),
         limits(evidence),
         reproduce(record),
         glossary(),
     )
-    subtitle = f"Audit of certified unlearning: {plural(len(rows), 'row')}, {plural(len(evidence.controls), 'control')}"
+    made = f"{plural(len(rows), 'row')}, {plural(len(evidence.controls), 'control')}"
+    if evidence.source == "files":
+        made = "scores from files"
+    subtitle = f"Audit of certified unlearning: {made}"
     return Document(
         title=evidence.title,
         subtitle=subtitle,

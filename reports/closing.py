@@ -42,7 +42,7 @@ def _task(task: TaskFacts, place: int) -> Section:
     else:
         blocks.append(Paragraph("The record lists no constants for this task.", role="note"))
     ids = ", ".join(str(i) for i in task.request_ids)
-    blocks.append(Details("Records in the request", (Code(ids or "none listed"),)))
+    blocks.append(Details("Records in the request", (Code(ids or "in each row, which searched for its own"),)))
     return Section(f"task-{place}", task.name, tuple(blocks))
 
 
@@ -170,7 +170,7 @@ def cost(record: Record) -> Section:
         )
         for t in found.timings
     )
-    stores = tuple((row.name, row.stores) for row in record.evidence.rows)
+    stores = tuple((row.name, row.stores) for row in record.evidence.rows if row.stores is not None)
     blocks: list[Block] = [Facts(facts)]
     blocks.append(Table("Times.", columns, rows) if rows else Paragraph("The record holds no timings."))
     if stores:
@@ -193,12 +193,11 @@ def limits(evidence: Evidence) -> Section:
 def reproduce(record: Record) -> Section:
     """Commands, hashes, versions and the plan."""
     evidence, found = record.evidence, record.circumstances
-    commands = (
-        "# save the plan below as plan.toml, then\n"
-        f"python -m certunlearn audit plan.toml --seed {evidence.seed}\n"
-        "# this report again, from its record alone\n"
-        "certunlearn report record.json"
-    )
+    same = "files" if evidence.source == "files" else "plan"
+    again = "# this report again, from its record alone\ncertunlearn report record.json"
+    anew = f"# save the plan below as plan.toml, then\npython -m certunlearn audit plan.toml --seed {evidence.seed}"
+    if evidence.source == "files":
+        anew = f"# on the same files\n{found.command}"
     facts = (
         ("Command that was run", found.command),
         ("Commit", found.commit or "not recorded"),
@@ -209,10 +208,10 @@ def reproduce(record: Record) -> Section:
     )
     versions = Facts(tuple(sorted(found.versions.items())))
     blocks: list[Block] = [
-        Code(commands),
+        Code(f"{anew}\n{again}"),
         Facts(facts),
         Details("Versions", (versions,)),
-        Details("The plan", (Code(toml(evidence.plan)),)),
+        Details("What was asked for" if same == "files" else "The plan", (Code(toml(evidence.plan)),)),
     ]
     if evidence.arrays:
         columns = (Column("Array", "text", 2), Column("Shape", "word"), Column("SHA-256, first 16 digits", "word"))
@@ -222,7 +221,7 @@ def reproduce(record: Record) -> Section:
         table = Table("Arrays in arrays.npz; the record holds the full hashes.", columns, rows)
         meanings = Facts(tuple(dict.fromkeys((a.name.rpartition("/")[2], a.meaning) for a in evidence.arrays)))
         blocks.append(Details("Arrays kept beside the record", (meanings, table)))
-    text = "Same plan, same seed, same machine: the same evidence, and so the same hash. Times and dates may differ."
+    text = f"Same {same}, same seed, same machine: the same evidence, and so the same hash. Times and dates may differ."
     return Section("reproduce", "How to reproduce it?", (Paragraph(text), *blocks))
 
 

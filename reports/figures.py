@@ -7,9 +7,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from unlearning.record import ClaimFacts, Evidence, Histogram, Row, TradeOffCurve
+from unlearning.record import ClaimFacts, Evidence, Histogram, Row, TradeOffCurve, Wealth
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff, TradeOff
 
 from .drawing import (
@@ -27,7 +28,7 @@ from .drawing import (
     style,
     to_svg,
 )
-from .readings import achieved_epsilon, epsilon_lower, is_doing_nothing, noop_epsilon
+from .readings import achieved_epsilon, epsilon_lower, from_files, is_doing_nothing, noop_epsilon
 from .text import printable
 
 _MOST_POINTS, _END_POINTS = 200, 40  # of a curve: evenly, and more where logarithms enlarge
@@ -119,8 +120,9 @@ def tradeoff(row: Row, salt: str) -> str:
                 _draw_curve(axes, curve)
         whole.set(xlim=(0, 1), ylim=(0, 1))
         decades(corner, floor)
-        whole.set_xlabel("α, probability of the event if retrained")
-        whole.set_ylabel("β, probability of its complement\nif unlearned")
+        other, one = ("reference", "released") if from_files(row) else ("retrained", "unlearned")
+        whole.set_xlabel(f"α, probability of the event if {other}")
+        whole.set_ylabel(f"β, probability of its complement\nif {one}")
         corner.set_xlabel("α (logarithmic)")
         corner.set_ylabel("β (logarithmic)")
         legend_above(figure, whole, 3)
@@ -147,7 +149,7 @@ def distances(row: Row, salt: str) -> str:
         top = -0.62
         if budget is not None:
             axes.axvline(lanes.place(budget), color=PROMISE, linewidth=1.3, label="Δ that σ was fixed for")
-        if row.noise_scale > 0:
+        if row.noise_scale:
             axes.axvline(lanes.place(row.noise_scale), color=INK, linewidth=1, linestyle=(0, (1, 1.6)), label="σ")
         axes.set_ylim(len(strips) - 0.45, top)
         axes.set_yticks(range(len(strips)), [name for name, _, _ in strips])
@@ -180,6 +182,34 @@ def histograms(row: Row, salt: str) -> str:
             legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
             for text in legend.get_texts():
                 text.set_parse_math(False)
+        return to_svg(figure, salt)
+
+
+def wealth(facts: Wealth, salt: str) -> str:
+    """Draw the wealth that was bet against the claim, pair by pair, against the wealth that refutes it."""
+    needed = facts.log10_needed
+    with mpl.rc_context(style()):
+        figure = new_figure(7.2, 2.3)
+        axes = axes_at(figure, 0.75, 0.36, 0.15, 0.5)
+        axes.axhline(needed, color=PROMISE, linewidth=1.3, label="refutes the claim")
+        axes.axhline(0, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), label="at the start")
+        for curve in facts.curves:
+            nothing = is_doing_nothing(curve.label)
+            axes.plot(
+                [0, *curve.pairs],
+                [0.0, *curve.log10_wealth],
+                color=NOTHING if nothing else UNLEARNED,
+                linestyle=(0, (5, 1.5)) if nothing else "-",
+                linewidth=1.4,
+                label=shorten(curve.label, 24),
+            )
+        values = [value for curve in facts.curves for value in curve.log10_wealth]
+        top = max(1.15 * needed, min(1.05 * max(values, default=0.0), 2.5 * needed))
+        axes.set(xlim=(0, facts.drawn), ylim=(max(-needed, min(0.0, *values, -0.1)), top))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("pairs of runs")
+        axes.set_ylabel("log₁₀ wealth")
+        legend_above(figure, axes, 4)
         return to_svg(figure, salt)
 
 

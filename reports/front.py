@@ -19,7 +19,7 @@ def front(record: Record) -> tuple[Block, ...]:
     """All of page one."""
     evidence, circumstances = record.evidence, record.circumstances
     return (
-        stamp(evidence.verdict, large=True, of=len(evidence.rows)),
+        stamp(evidence.verdict, large=True, of=len(evidence.rows), from_files=evidence.source == "files"),
         Paragraph(claim_sentence(evidence), "What is claimed."),
         Paragraph(finding_sentence(evidence), "What was found."),
         Paragraph(power_sentence(evidence), "What could have been found."),
@@ -43,17 +43,26 @@ def claim_sentence(evidence: Evidence) -> str:
     claims = [row.claim for row in rows]
     if not claims:
         return "The record holds no row: nothing is claimed."
+    if evidence.source == "files":
+        return _claim_of_scores(evidence)
     subject = "This row promises" if len(rows) == 1 else f"Each of the {len(rows)} rows promises"
-    sizes = _span([float(c.request_size) for c in claims])
+    sizes = _span([float(c.request_size or 0) for c in claims])
     epsilons, deltas = _span([c.epsilon for c in claims]), _span([c.delta for c in claims])
     mus = [c.mu for c in claims if c.mu is not None]
     gaussian = f"; μ = {_rounded(mus)} where the promise is Gaussian" if mus else ""
     against = listing(list(dict.fromkeys(reference(c) for c in claims)))
-    released = listing(list(dict.fromkeys(c.released.value for c in claims)))
+    released = listing(list(dict.fromkeys(c.released.value for c in claims if c.released)))
     return (
         f"{subject} that, after a request to forget {sizes} training record{'' if sizes == '1' else 's'}, whoever sees "
         f"the released {released} – and knows the data, the request and the method – cannot tell the unlearned model "
         f"from {against} better than ε = {epsilons} at δ = {deltas} allows{gaussian}."
+    )
+
+
+def _claim_of_scores(evidence: Evidence) -> str:
+    return " ".join(
+        f"{ended(row.claim.sentence)} A person stated this; the files show scores and nothing else of the models."
+        for row in evidence.rows
     )
 
 
@@ -68,7 +77,8 @@ def finding_sentence(evidence: Evidence) -> str:
     verdicts = (
         f"The only row is {rows[0].verdict.value}" if len(rows) == 1 else f"Of {len(rows)} rows: " + listing(parts)
     )
-    surprise = f"not expected: {listing(unexpected)}" if unexpected else "all as the plan expected"
+    fine = "as expected" if evidence.source == "files" else "all as the plan expected"
+    surprise = f"not expected: {listing(unexpected)}" if unexpected else fine
     worst = next((row for v in Verdict for row in rows if row.verdict is v), rows[0])
     reason = ended(worst.because)
     name = "" if len(rows) == 1 else f"The worst, {called(worst)}: "
@@ -107,6 +117,8 @@ def rungs_table(evidence: Evidence) -> Table:
     order = [Outcome.ERROR, Outcome.REFUTED, Outcome.NOT_COMPUTABLE, Outcome.NOT_REFUTED]
     for rung, (name, attacker) in RUNGS.items():
         found = rung_lines(evidence, rung)
+        if not found and evidence.source == "files":
+            continue
         title = Cell(f"{rung}. {name}")
         if not found:
             cell, text, rank = Cell(NOT_RUN, tone="absent"), "No evidence either way.", len(order)
@@ -153,6 +165,8 @@ def caveats(evidence: Evidence) -> list[str]:
     wrong = [c.title for c in evidence.controls if not c.behaved]
     if wrong:
         found.append(f"Controls contradicted their predictions ({listing(wrong, 4)}): the audit itself is in doubt.")
+    if evidence.source == "files":
+        return found + _caveats_of_scores(evidence)
     if not evidence.controls:
         found.append("No control was run: nothing shows that this audit would have caught a planted defect.")
     refused = [called(row) for row in rows if row.certificate is not None and row.certificate.refused_replicas]
@@ -192,6 +206,14 @@ def caveats(evidence: Evidence) -> list[str]:
         "would spoil both sides alike."
     )
     found.append("Backups, caches, logs, derived data and earlier releases are outside of what was examined.")
+    return list(dict.fromkeys(found))
+
+
+def _caveats_of_scores(evidence: Evidence) -> list[str]:
+    found = [remark for row in evidence.rows for remark in row.remarks]
+    found.append("Only scores were seen: what made them, noise, data and training are outside of this audit.")
+    found.append("No theorem stands behind the claim: a person stated it.")
+    found.append(failure(evidence))
     return list(dict.fromkeys(found))
 
 

@@ -91,7 +91,7 @@ def computed(line: Line) -> bool:
 
 def seen_from_releases(line: Line) -> bool:
     """Whether a line is a confidence statement about the claim, made from released models."""
-    return line.deciding and computed(line) and line.kind == "confidence" and line.subject == "claim"
+    return line.deciding and computed(line) and "confidence" in line.kind and line.subject == "claim"
 
 
 def epsilon_lower(row: Row) -> float | None:
@@ -147,6 +147,11 @@ def guess_probability(claim: ClaimFacts) -> float:
 def gaussian_guess_probability(mu: float) -> float:
     """The same for a μ-GDP claim: Φ(μ/2)."""
     return 0.5 * math.erfc(-mu / 2 / math.sqrt(2))
+
+
+def from_files(row: Row) -> bool:
+    """Whether the scores of a row were read from files: then nothing is known of method, task and request."""
+    return row.task is None
 
 
 def is_doing_nothing(label: str) -> bool:

@@ -1,12 +1,17 @@
 """One section per row: promise, bound, noise, and whether unlearned can be told from retrained."""
 
-from unlearning.record import Line, Quantity, Row
+from collections.abc import Sequence
+
+from unlearning.claim import SeedPolicy
+from unlearning.record import Line, Quantity, RequestFacts, Row
 from unlearning.verdict import Outcome
 
 from . import figures
 from .document import Block, Bullets, Cell, Column, Details, Facts, Figure, Paragraph, Section, Table
+from .naming import named
 from .numerals import MISSING, count, exact, number, quantity
 from .readings import RUNGS, achieved_epsilon, best_noop_power, computed, noop_epsilon, standing, worst_outcome
+from .wealth import stopping
 from .wording import (
     NOT_COMPUTABLE,
     OUTCOME_MEANING,
@@ -30,9 +35,9 @@ def row_section(row: Row, place: int) -> Section:
     facts = [
         ("Method", f"{row.title or row.method} – {row.citation}" if row.citation else row.title or row.method),
         ("Name in plans", row.method),
-        ("Task", row.task),
+        ("Task", row.task or NOT_COMPUTABLE),
         ("Expected", f"{row.expected.value}, {'as found' if row.as_expected else 'not as found'}"),
-        ("Stores", row.stores),
+        ("Stores", row.stores or "not said"),
         ("Runs a side", ", ".join(f"{name} {count(size)}" for name, size in sorted(row.replicas.items())) or MISSING),
     ]
     blocks: list[Block] = [stamp(row.verdict), Paragraph(ended(row.because), "Why."), Facts(tuple(facts))]
@@ -40,7 +45,8 @@ def row_section(row: Row, place: int) -> Section:
         blocks.append(Details("Parameters", (pairs(row.parameters),)))
     if row.differs:
         blocks += [Paragraph("", "Differs from the paper"), Bullets(tuple(row.differs))]
-    sections = (_promised(row, anchor), _bound(row, anchor), _noise(row, anchor), _told(row, anchor))
+    asked = (_promised(row, anchor), _bound(row, anchor), _noise(row, anchor), _told(row, anchor))
+    sections = (*asked, *_named(row, anchor), *_attacked(row, anchor))
     return Section(anchor, row.name, tuple(blocks), sections, label=f"Row {place}")
 
 
@@ -51,8 +57,8 @@ def _promised(row: Row, anchor: str) -> Section:
         ("Compared with", reference(claim)),
         ("Directions", directions(claim)),
         ("Seeds", seed_policy(claim)),
-        ("Request", plural(claim.request_size, "record")),
-        ("Released", claim.released.value),
+        ("Request", plural(claim.request_size or 0, "record")),
+        ("Released", claim.released.value if claim.released else "not said"),
         (
             "Stated by",
             "a theorem of the method" if claim.stated_by == "certificate" else f"{claim.stated_by} (no theorem)",
@@ -99,7 +105,7 @@ def _median_largest(row: Row) -> str:
 def _bound(row: Row, anchor: str) -> Section:
     lines = [line for line in row.lines if line.subject == "bound"]
     found = row.distances
-    blocks: list[Block] = [Paragraph(_answer(lines, "about the bound"), "Answer.")]
+    blocks: list[Block] = [Paragraph(answer(lines, "about the bound"), "Answer.")]
     if found is None:
         reason = next((line.reason for line in row.lines if line.rung == "A" and line.reason), None)
         text = f"The record holds no distances. {reason or ''}".strip()
@@ -113,9 +119,57 @@ def _bound(row: Row, anchor: str) -> Section:
         )
         described = "Strips of distances on a logarithmic axis; the quantiles are in the table above."
         blocks.append(Figure(figures.distances(row, f"{anchor}-distances"), caption, described))
+    if row.request is not None:
+        blocks += request_search(row.request, one_model=row.claim.seed_policy is SeedPolicy.DETERMINISTIC)
     if row.quantities:
         blocks.append(quantities(row))
-    return Section(f"{anchor}-bound", "Does the bound hold?", tuple(blocks + _evidence(lines)))
+    return Section(f"{anchor}-bound", "Does the bound hold?", tuple(blocks + evidence(lines)))
+
+
+def request_search(request: RequestFacts, *, one_model: bool) -> list[Block]:
+    """Which request was audited, and what the search for it tried."""
+    drawn = next((one for one in request.families if one.name == "random"), None)
+    why = "breaks its bound most, d > Δ" if request.broken else "lies farthest from its reference"
+    tried = f"{plural(request.tried, 'request')} of {count(request.records)} different records"
+    seeds = f"{plural(request.seeds, 'training seed')} of its own, which no other part of the row uses"
+    if one_model:
+        seeds = "the one model of each world, whose training draws nothing"
+    text = (
+        f"The search tried {tried} on {seeds}: {plural(request.models, 'model')}. Audited is the request that {why}, "
+        f"of the family “{request.family}”: d = {number(request.distance)}{_times(request.ratio)} there."
+    )
+    if drawn is not None and drawn.distance is not None:
+        text += f" Random requests reached d = {number(drawn.distance)}{_times(drawn.ratio)}."
+    columns = (Column("Requests", "text", 1.6), *(Column(c) for c in ("tried", "left out", "largest d", "largest d/Δ")))
+    rows = tuple(
+        (
+            Cell(one.name),
+            Cell(count(one.tried)),
+            Cell(count(one.left_out)),
+            Cell(number(one.distance)),
+            Cell(number(one.ratio)),
+        )
+        for one in request.families
+    )
+    steps: list[tuple[str, Sequence[float | None]]] = [("d", request.distances)]
+    if any(ratio is not None for ratio in request.ratios):
+        steps.append(("d/Δ", request.ratios))
+    details = [Paragraph(f"{', '.join(str(record) for record in request.ids)}.", "Records of the request.", "note")]
+    for name, values in steps:
+        reached = " → ".join(number(value) for value in values)
+        details.append(Paragraph(f"{reached}.", f"Largest {name} before the local search and after each step.", "note"))
+    if request.left_out:
+        reasons = "; ".join(f"{count(left)}: {why.rstrip('.')}" for why, left in request.left_out.items())
+        details.append(Paragraph(f"{reasons}.", "Left out.", "note"))
+    return [
+        Paragraph(text, "Worst request."),
+        Table("Requests that the search tried, each at its worst seed.", columns, rows),
+        Details("Records of the request, steps of the search", tuple(details)),
+    ]
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f", {number(ratio)} Δ"
 
 
 def _distance_sentence(row: Row) -> str:
@@ -171,22 +225,25 @@ def _five(values: list[float]) -> list[float | None]:
 
 def _noise(row: Row, anchor: str) -> Section:
     lines = [line for line in row.lines if line.subject == "noise"]
-    blocks = [Paragraph(_answer(lines, "about the noise"), "Answer."), *_evidence(lines)]
+    blocks = [Paragraph(answer(lines, "about the noise"), "Answer."), *evidence(lines)]
     return Section(f"{anchor}-noise", "Is the noise what it says?", tuple(blocks))
 
 
 def _told(row: Row, anchor: str) -> Section:
-    lines = [line for line in row.lines if line.subject not in ("bound", "noise")]
-    blocks: list[Block] = [Paragraph(_answer(lines, "about the claim"), "Answer.")]
+    lines = [line for line in row.lines if line.subject not in ("bound", "noise", "attack") and line.rung != "D"]
+    blocks: list[Block] = [Paragraph(answer(lines, "about the claim by a retrained model"), "Answer.")]
     power = best_noop_power(row)
     if power is None:
         text = "Whether this audit would have caught doing nothing is not computable."
     else:
         text = f"A deciding line would have refuted doing nothing with probability {number(power, rounding='down')}."
-    blocks += [Paragraph(text, "Power."), *_evidence(lines)]
-    if any(curve.alpha for curve in row.curves):
-        bands = {exact(c.band_failure_probability) for c in row.curves if c.band_alpha_lower}
-        scores = sorted({c.score for c in row.curves})
+    blocks += [Paragraph(text, "Power."), *evidence(lines)]
+    if row.wealth is not None:
+        blocks += stopping(row.wealth, f"{anchor}-wealth")
+    first, *others = _by_score(row)
+    if any(curve.alpha for curve in first.curves):
+        bands = {exact(c.band_failure_probability) for c in first.curves if c.band_alpha_lower}
+        scores = sorted({c.score for c in first.curves})
         caption = (
             "Trade-off of every threshold on the score, whole and enlarged. The claim is contradicted where the band "
             f"of unlearned lies below the claim’s curve. Score: {'; '.join(scores)}."
@@ -197,11 +254,12 @@ def _told(row: Row, anchor: str) -> Section:
             else ""
         )
         described = "Trade-off curves of unlearned and doing nothing between the claim and the diagonal."
-        blocks.append(Figure(figures.tradeoff(row, f"{anchor}-tradeoff"), caption, described))
-    if any(h.counts for h in row.histograms):
-        described = "Histograms of the scores: " + "; ".join(h.label for h in row.histograms)
-        picture = figures.histograms(row, f"{anchor}-histograms")
+        blocks.append(Figure(figures.tradeoff(first, f"{anchor}-tradeoff"), caption, described))
+    if any(h.counts for h in first.histograms):
+        described = "Histograms of the scores: " + "; ".join(h.label for h in first.histograms)
+        picture = figures.histograms(first, f"{anchor}-histograms")
         blocks.append(Figure(picture, "Scores over runs.", described))
+    blocks += [_further_score(own, f"{anchor}-score-{place}") for place, own in enumerate(others)]
     if row.shares:
         text = "; ".join(f"{name} {exact(share)}" for name, share in sorted(row.shares.items()))
         whole = exact(row.failure_probability)
@@ -209,7 +267,70 @@ def _told(row: Row, anchor: str) -> Section:
     return Section(f"{anchor}-told", "Can the unlearned model be told from a retrained one?", tuple(blocks))
 
 
-def _answer(lines: list[Line], about: str) -> str:
+def _by_score(row: Row) -> list[Row]:
+    """The row once for each of its scores, with the curves and histograms of that score; the first one always."""
+    names = list(dict.fromkeys(curve.score for curve in row.curves)) or [""]
+    return [
+        row.model_copy(
+            update={
+                "curves": [c for c in row.curves if c.score == name],
+                "histograms": [h for h in row.histograms if (names[0] if h.score is None else h.score) == name],
+            }
+        )
+        for name in names
+    ]
+
+
+def _further_score(own: Row, salt: str) -> Details:
+    score = own.curves[0].score
+    pictures = (
+        Figure(
+            figures.tradeoff(own, f"{salt}-tradeoff"),
+            f"Trade-off of every threshold on the score {score}, over seeds; drawn as above.",
+            "Trade-off curves of unlearned and doing nothing between the claim and the diagonal.",
+        ),
+        Figure(figures.histograms(own, f"{salt}-histograms"), f"Score {score}.", f"Histograms of the score {score}."),
+    )
+    return Details(score, pictures)
+
+
+def _named(row: Row, anchor: str) -> tuple[Section, ...]:
+    lines = [line for line in row.lines if line.rung == "D"]
+    if not lines:
+        return ()
+    blocks = [Paragraph(answer(lines, "about the records"), "Answer."), *named(row), *evidence(lines)]
+    return (Section(f"{anchor}-named", "Can the forgotten records be named?", tuple(blocks)),)
+
+
+def _attacked(row: Row, anchor: str) -> tuple[Section, ...]:
+    """What rung E showed, where it was asked for."""
+    lines = [line for line in row.lines if line.subject == "attack"]
+    if not lines:
+        return ()
+    columns = (Column("Attack", "text", 2.4), Column("value"), Column("from"), Column("to"), Column("runs"))
+    cells = tuple(
+        (
+            Cell(line.title),
+            *(Cell(number(v)) for v in (line.statistic, line.derivation.get("lower"), line.derivation.get("upper"))),
+            Cell(count(line.runs_released)),
+        )
+        for line in lines
+    )
+    intro = (
+        "An attacker who sees one released model calls a record a member where its loss is small. The table shows the "
+        "area under the attacker’s curve (AUC), forgotten records against as many held-out ones: ½ says that nothing "
+        "can be told. The two sets need not be alike, so that retrained models are the measure: what unlearning left "
+        "behind is the difference to them. Shown only: it decides nothing."
+    )
+    blocks: list[Block] = [Paragraph(intro, "How."), Table("Attacks, with intervals over runs.", columns, cells)]
+    reasons = [f"{line.title}: {ended(line.reason)}" for line in lines if line.reason]
+    if reasons:
+        blocks.append(Bullets(tuple(reasons)))
+    return (Section(f"{anchor}-attacked", "What does a simple attacker see?", tuple(blocks)),)
+
+
+def answer(lines: list[Line], about: str) -> str:
+    """What these lines say together, the worst word first."""
     if not lines:
         return f"No line of this plan speaks {about}: there is no evidence either way."
     deciding = [line for line in lines if line.deciding]
@@ -222,7 +343,8 @@ def _answer(lines: list[Line], about: str) -> str:
     return f"{worst.value}: {said} of {total} {verb}{caution}."
 
 
-def _evidence(lines: list[Line]) -> list[Block]:
+def evidence(lines: list[Line]) -> list[Block]:
+    """These lines as a table, in words, and with what they were computed from."""
     if not lines:
         return []
     columns = (
@@ -246,10 +368,10 @@ def _evidence(lines: list[Line]) -> list[Block]:
 
 def _line(line: Line) -> tuple[Cell, ...]:
     known = computed(line)
-    limit = "down" if line.kind == "confidence" else "nearest"
+    limit = "down" if "confidence" in line.kind else "nearest"
     return (
         Cell(f"{line.rung} · {line.title}", "" if line.deciding else "shown only, decides nothing"),
-        word(line.outcome),
+        word(line.outcome) if line.kind != "estimate" else Cell("no outcome", "an estimate", "absent"),
         Cell(number(line.epsilon_lower if known else None, rounding=limit)),
         Cell(number(line.mu_lower if known else None, rounding=limit)),
         Cell(_refutable(line)),

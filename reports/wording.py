@@ -64,9 +64,12 @@ GLOSSARY = (
 )
 
 
-def stamp(verdict: Verdict, large: bool = False, of: int = 1) -> Stamp:
+_OF_SCORES = "No evidence against the promise within the power stated; no model that did nothing was there to test."
+
+
+def stamp(verdict: Verdict, large: bool = False, of: int = 1, *, from_files: bool = False) -> Stamp:
     """A verdict with its meaning; the verdict of several rows is that of the worst."""
-    meaning = MEANING[verdict]
+    meaning = _OF_SCORES if from_files and verdict is Verdict.NOT_REFUTED else MEANING[verdict]
     if of > 1:
         meaning = f"The worst of {of} rows: {meaning[0].lower()}{meaning[1:]}"
     return Stamp(verdict.value, meaning, large)
@@ -79,6 +82,8 @@ def word(value: Verdict | Outcome, note: str = "") -> Cell:
 
 def reference(claim: ClaimFacts) -> str:
     """The law on the other side, in words."""
+    if claim.reference is None:
+        return "the model behind the reference scores"
     if claim.reference is Reference.RETRAINED:
         return "the model retrained without the request"
     return "the model retrained without the request and then made to unlearn nothing"
@@ -95,6 +100,8 @@ def directions(claim: ClaimFacts) -> str:
 
 def seed_policy(claim: ClaimFacts) -> str:
     """Which randomness the claim speaks of, in words."""
+    if claim.seed_policy is None:
+        return "whatever varied between the runs; the files do not say what it was"
     return {
         SeedPolicy.PER_SEED: "for every training seed; only the certificate’s noise is random",
         SeedPolicy.MARGINAL: "over training seeds; a single seed may do worse",

@@ -70,11 +70,11 @@ class ClaimFacts(_Value):
     epsilon: float
     delta: float
     mu: float | None
-    reference: Reference
+    reference: Reference | None = Field(default=None, description="this and what follows: None for scores from files")
     directions: Directions
-    seed_policy: SeedPolicy
-    request_size: int
-    released: Released
+    seed_policy: SeedPolicy | None = None
+    request_size: int | None = None
+    released: Released | None = None
     stated_by: str
 
 
@@ -205,6 +205,7 @@ class Histogram(_Value):
     label: str
     edges: list[float]
     counts: list[int]
+    score: str | None = Field(default=None, description="which score; None: that of the first trade-off curve")
 
 
 class Quantity(_Value):
@@ -221,20 +222,85 @@ class Quantity(_Value):
     epsilon_implied: float | None = Field(default=None, description="ε that it and the σ used give")
 
 
-class Row(_Value):
-    """One method, one claim, one task."""
+class Identification(_Value):
+    """Rung D: the game that was played, and how many names were right in each run."""
+
+    sampling: str = Field(description='"coin": every candidate is forgotten by a fair coin; "fixed": so many of them')
+    candidates: int
+    members: int | None = Field(description='candidates that are forgotten, for sampling = "fixed"')
+    guesses: int = Field(description="names given in each run")
+    runs: int
+    shadows: int = Field(description="runs with a known draw, from which the adversary learned")
+    needed: int | None = Field(description="right names that count as a success; None: one run, its own number counts")
+    least_refuting: int | None = Field(description="right names that refute the claim where every run reaches them")
+    null_tail: list[float] = Field(description="probability of 0, 1, … right names or more, given blindly")
+    right: list[int] = Field(description="right names in each run")
+    noop_right: list[int] = Field(description="the same where the original is released with the same noise")
+    refused: int = Field(description="runs that released the reference: over budget, or nothing was forgotten")
+    candidate_ids: list[int]
+
+
+class RequestFamily(_Value):
+    """Requests of one kind that the search for the worst request tried."""
 
     name: str
-    task: str
+    tried: int
+    left_out: int = Field(description="requests that the method refused or failed on")
+    ratio: float | None = Field(description="largest d/Δ of the others; None: there is none, or it is infinite")
+    distance: float | None = Field(description="largest d of the others; None: there are none")
+
+
+class RequestFacts(_Value):
+    """The request that was audited, and the search that chose it on training seeds of its own."""
+
+    ids: list[int]
+    family: str
+    broken: bool = Field(description="whether d > Δ on the search's seeds; else it is the request of the largest d")
+    ratio: float | None = Field(description="its largest d/Δ on the search's seeds; None: no Δ, or d > Δ = 0")
+    distance: float = Field(description="its largest d on the search's seeds")
+    families: list[RequestFamily]
+    ratios: list[float | None] = Field(description="largest d/Δ before the local search and after each step")
+    distances: list[float] = Field(description="largest d before the local search and after each step")
+    tried: int = Field(description="different requests")
+    left_out: dict[str, int] = Field(description="requests that could not be audited, by reason")
+    records: int = Field(description="different records in the requests tried")
+    seeds: int
+    models: int
+
+
+class WealthCurve(_Value):
+    """Wealth that was bet against the claim after some of the pairs of runs."""
+
+    label: str
+    pairs: list[int]
+    log10_wealth: list[float]
+
+
+class Wealth(_Value):
+    """A row that may stop once it refutes: how far it went, and how its wealth grew."""
+
+    allowed: int = Field(description="pairs of runs that the plan allows")
+    drawn: int
+    refuted_after: int | None = Field(description="pairs after which the wealth first refuted the claim")
+    log10_needed: float = Field(description="wealth that refutes: one over the failure probability")
+    weights: dict[str, float] = Field(description="of the e-processes whose average the wealth is")
+    curves: list[WealthCurve]
+
+
+class Row(_Value):
+    """One method, one claim, one task; or one pair of files of scores, of which method and task are unknown."""
+
+    name: str
+    task: str | None = None
     method: str
     title: str
     citation: str
     parameters: dict[str, Any]
     differs: list[str] = Field(default_factory=list, description="differences from the paper")
-    stores: str
+    stores: str | None = Field(default=None, description="what the method must keep")
     claim: ClaimFacts
-    noise_scale: float
-    calibration: str = Field(description="how σ was fixed, in words")
+    noise_scale: float | None = None
+    calibration: str | None = Field(default=None, description="how σ was fixed, in words")
     certificate: CertificateFacts | None
     lines: list[Line]
     distances: Distances | None
@@ -242,8 +308,12 @@ class Row(_Value):
     curves: list[TradeOffCurve]
     histograms: list[Histogram]
     quantities: list[Quantity] = Field(default_factory=list)
+    remarks: list[str] = Field(default_factory=list, description="what a reader must know of how the evidence arose")
+    identification: Identification | None = Field(default=None, description="the game of rung D")
+    wealth: Wealth | None = Field(default=None, description="where the row stops once it refutes")
     failure_probability: float
     shares: dict[str, float] = Field(description="how the failure probability is divided over the lines")
+    request: RequestFacts | None = Field(default=None, description="where the row searched for its request")
     replicas: dict[str, int] = Field(description="test and selection runs a side")
     verdict: Verdict
     because: str
@@ -291,6 +361,7 @@ class Evidence(_Value):
     """The deterministic part of a record."""
 
     title: str
+    source: str = Field(default="plan", description='"plan": models were trained; "files": scores were read')
     plan: dict[str, Any]
     plan_sha256: str
     seed: int

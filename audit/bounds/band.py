@@ -1,8 +1,9 @@
-"""A simultaneous band around the trade-off of one score, for the figure.
+"""Every threshold at once: tail-sensitive simultaneous Clopper–Pearson limits of both laws.
 
-The k-th smallest of n continuous uniform numbers is Beta(k, n − k + 1); Clopper–Pearson limits at J order statistics
-chosen beforehand hold together by Bonferroni. Between them the empirical tail is bounded by the next chosen one, so
-the limits hold at every threshold. With ties the limits are conservative.
+At every threshold t the limits of P(score ≥ t) and Q(score ≥ t) are Clopper–Pearson limits at a local level at which
+all of them hold together (`local_level`; Berk & Jones 1979, Aldor-Noiman et al. 2013). A lower band for P and an upper
+band for Q, at half the failure probability each, serve both directions of a claim: P(E) ≥ p_L and Q(E) ≤ q_U are the
+same as P(Eᶜ) ≤ 1 − p_L and Q(Eᶜ) ≥ 1 − q_U. With ties the limits are conservative.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
+from unlearning.claim import Claim
+
+from .fixed_event import epsilon_lower_at_events, mu_lower_at_events
+from .local_level import MOST_EXACT, local_level_lower, simultaneous_lower
+from .result import Event, Kind, LowerBound
+from .runs import TestRuns
+
+_MOST_THRESHOLDS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +38,87 @@ class Band:
     beta_upper: NDArray[np.float64]
 
 
-def chosen_counts(runs: int, *, points: int = 48) -> NDArray[np.int64]:
-    """Counts 0 … n at which limits are computed, denser towards both tails, always with both ends."""
-    half = np.unique(np.geomspace(1, max(1, runs // 2), points // 2).round().astype(np.int64))
-    return np.unique(np.concatenate([[0], half, runs - half, [runs]]))
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """Events {score ≥ t}: thresholds, and the counts of both arms at each."""
+
+    thresholds: NDArray[np.float64]
+    released: NDArray[np.int64]
+    reference: NDArray[np.int64]
+
+
+def tails(test: TestRuns) -> Tails:
+    """Counts at thresholds at scores, at most 2,000, denser towards both ends.
+
+    They may be chosen on the scores: simultaneous limits hold at all of them.
+    """
+    arms = np.sort(test.released), np.sort(test.reference)
+    chosen = []
+    for ordered in arms:
+        most = min(ordered.size, _MOST_THRESHOLDS // 2)
+        place = (ordered.size - 1) * np.sin(np.linspace(0, np.pi / 2, most)) ** 2
+        chosen.append(ordered[place.round().astype(np.int64)])
+    thresholds = np.unique(np.concatenate(chosen))
+    x, y = (ordered.size - np.searchsorted(ordered, thresholds, side="left") for ordered in arms)
+    return Tails(thresholds, x, y)
+
+
+def best_of_simultaneous(
+    name: str,
+    at: Tails,
+    limits: tuple[NDArray[np.float64], NDArray[np.float64]],
+    test: TestRuns,
+    claim: Claim,
+    failure_probability: float,
+    derivation: dict[str, float],
+) -> LowerBound:
+    """The largest lower bounds over thresholds at which p_lower and q_upper hold together."""
+    n, m = test.sizes
+    epsilon = epsilon_lower_at_events(*limits, claim.delta, claim.directions)
+    mu = mu_lower_at_events(*limits)
+    best = int(np.argmax(epsilon if epsilon.any() else mu))
+    return LowerBound(
+        name,
+        float(epsilon.max()),
+        float(mu.max()),
+        bool(np.any(claim.tradeoff.refuted_at(*limits))),
+        failure_probability,
+        Kind.CONFIDENCE,
+        "none",
+        runs_released=n,
+        runs_reference=m,
+        counts_released=int(at.released[best]),
+        counts_reference=int(at.reference[best]),
+        event=str(Event(float(at.thresholds[best]))),
+        derivation=derivation
+        | {
+            "x": float(at.released[best]),
+            "n": n,
+            "y": float(at.reference[best]),
+            "m": m,
+            "p_lower": float(limits[0][best]),
+            "q_upper": float(limits[1][best]),
+        },
+        directions=claim.directions,
+        seed_policy=claim.seed_policy,
+    )
+
+
+def band_epsilon_lower(test: TestRuns, claim: Claim, failure_probability: float) -> LowerBound:
+    """Lower bounds on ε and μ over all events {score ≥ t} and their complements, no selection runs.
+
+    Guarantee: at most the true ε and μ, except with probability ≤ failure_probability, whatever the dependence between
+    the arms.
+    """
+    at, half, (n, m) = tails(test), failure_probability / 2, test.sizes
+    p_lower = simultaneous_lower(n, half)[at.released]
+    q_upper = 1 - simultaneous_lower(m, half)[m - at.reference]
+    derivation = {
+        "local_level_released": local_level_lower(n, half),
+        "local_level_reference": local_level_lower(m, half),
+        "exact_level": float(max(n, m) <= MOST_EXACT),
+    }
+    return best_of_simultaneous("band", at, (p_lower, q_upper), test, claim, failure_probability, derivation)
 
 
 def tail_limits(
@@ -43,12 +128,8 @@ def tail_limits(
 
     Guarantee: lower ≤ true tail ≤ upper at all thresholds together, except with probability ≤ failure_probability.
     """
-    grid = chosen_counts(runs)
-    each = failure_probability / (2 * grid.size)
-    lower, upper = clopper_pearson_lower(grid, runs, each), clopper_pearson_upper(grid, runs, each)
-    below = np.searchsorted(grid, counts, side="right") - 1  # largest chosen count <= count
-    above = np.searchsorted(grid, counts, side="left")
-    return lower[below], upper[above]
+    limits = simultaneous_lower(runs, failure_probability / 2)
+    return limits[counts], 1 - limits[runs - counts]
 
 
 def tradeoff_band(

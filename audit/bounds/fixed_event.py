@@ -20,7 +20,7 @@ from scipy.stats import binom
 
 from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
 from unlearning.claim import Claim
-from unlearning.tradeoff import TradeOff, epsilon_lower_at_event, mu_lower_at_event
+from unlearning.tradeoff import Directions, TradeOff, epsilon_lower_at_event, mu_lower_at_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,32 @@ def _limits(design: EventDesign) -> tuple[NDArray[np.float64], NDArray[np.float6
     lower = clopper_pearson_lower(np.arange(design.released + 1), design.released, first)
     upper = clopper_pearson_upper(np.arange(design.reference + 1), design.reference, second)
     return lower, upper
+
+
+def epsilon_lower_at_events(
+    p_lower: NDArray[np.float64], q_upper: NDArray[np.float64], delta: float, directions: Directions
+) -> NDArray[np.float64]:
+    """`epsilon_lower_at_event` of many events, at once.
+
+    Guarantee: the same, event by event.
+    """
+    found = np.zeros_like(p_lower)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if directions is not Directions.REFERENCE:
+            found = np.where(p_lower - delta > q_upper, np.log((p_lower - delta) / q_upper), found)
+        if directions is not Directions.RELEASED:
+            other = np.log((1 - q_upper - delta) / (1 - p_lower))
+            found = np.where(1 - q_upper - delta > 1 - p_lower, np.maximum(found, other), found)
+    return found
+
+
+def mu_lower_at_events(p_lower: NDArray[np.float64], q_upper: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`mu_lower_at_event` of many events, at once.
+
+    Guarantee: the same, event by event.
+    """
+    above = p_lower > q_upper
+    return np.where(above, ndtri(np.where(above, p_lower, 0.5)) - ndtri(np.where(above, q_upper, 0.5)), 0.0)
 
 
 def choose_event(

@@ -11,7 +11,16 @@ is not N(0, σ²).
 
 import math
 
+import numpy as np
 from scipy.special import ndtr, ndtri
+
+from unlearning.claim import Claim
+from unlearning.errors import BadScores
+
+from .result import Kind, LowerBound
+from .runs import TestRuns
+
+_LARGEST = 1e100  # ε of larger shifts is no number
 
 
 def projection_mu_lower(mean: float, pairs: int, failure_probability: float) -> float:
@@ -50,3 +59,35 @@ def projection_refutation_probability(
     """Probability that μ ≤ claimed_mu is refuted when the mean projected μ is projected_mu."""
     spread = math.sqrt(2 / pairs)
     return float(ndtr((projected_mu - claimed_mu) / spread + float(ndtri(failure_probability))))
+
+
+def z_mu_lower(test: TestRuns, claim: Claim, failure_probability: float) -> LowerBound:
+    """The same for two independent arms of scores in units of σ: μ ≥ x̄ − ȳ − z·√(1/n + 1/m).
+
+    Guarantee: at most the true μ (and ε) where both laws are Gaussian of deviation 1, except with probability ≤
+    failure_probability.
+
+    Raises:
+        BadScores: the scores are too large to be in units of σ.
+    """
+    n, m = test.sizes
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = float(test.released.mean() - test.reference.mean())
+    if not abs(difference) < _LARGEST:
+        raise BadScores(f"scores must be in units of σ, got a mean difference of {difference:g}. Divide them by σ.")
+    lower = max(0.0, difference + float(ndtri(failure_probability)) * math.sqrt(1 / n + 1 / m))
+    return LowerBound(
+        "z",
+        claim.gaussian_epsilon(lower),
+        lower,
+        not claim.allows_gaussian(lower),
+        failure_probability,
+        Kind.CONFIDENCE,
+        "gaussian",
+        runs_released=n,
+        runs_reference=m,
+        assumes=("scores are Gaussian of deviation 1 on both sides",),
+        derivation={"difference": difference, "n": n, "m": m},
+        directions=claim.directions,
+        seed_policy=claim.seed_policy,
+    )

@@ -3,9 +3,19 @@
 from .datasets import CsvSpec, DatasetSpec, EmbeddedSpec, FunctionSpec, NpzSpec
 from .models import CodeTarget, Plan, code_targets
 from .reading import parse_plan, read_plan
-from .requests import check_requests, resolve_request
-from .rows import ClaimSpec, Replicas, RowSpec
-from .tasks import ClassRequest, IdsRequest, MinimiseSpec, RandomRequest, RecipeSpec, RequestSpec, SgdSpec, TaskSpec
+from .requests import check_requests, request_size, resolve_request
+from .rows import ClaimSpec, IdentificationSpec, Replicas, RowSpec
+from .tasks import (
+    ClassRequest,
+    IdsRequest,
+    MinimiseSpec,
+    RandomRequest,
+    RecipeSpec,
+    RequestSpec,
+    SgdSpec,
+    TaskSpec,
+    WorstRequest,
+)
 
 __all__ = [
     "ClaimSpec",
@@ -15,6 +25,7 @@ __all__ = [
     "DatasetSpec",
     "EmbeddedSpec",
     "FunctionSpec",
+    "IdentificationSpec",
     "IdsRequest",
     "MinimiseSpec",
     "NpzSpec",
@@ -26,9 +37,11 @@ __all__ = [
     "RowSpec",
     "SgdSpec",
     "TaskSpec",
+    "WorstRequest",
     "check_requests",
     "code_targets",
     "parse_plan",
     "read_plan",
+    "request_size",
     "resolve_request",
 ]

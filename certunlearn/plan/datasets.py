@@ -23,6 +23,19 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class CanariesSpec(Spec):
+    """Training records that are planted by the plan's seed: some get another label, some become copies of one."""
+
+    mislabelled: Annotated[int, Field(ge=0)] = 0
+    duplicates: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.mislabelled and not self.duplicates:
+            refuse("given: canaries plant something", "write mislabelled = 5", at=["mislabelled"], got=0)
+        return self
+
+
 class _DatasetSpec(Spec):
     rows: Copies | None = None
     holdout: Probability = 0.2
@@ -31,6 +44,7 @@ class _DatasetSpec(Spec):
     bias: bool = True
     split_seed: Seed = 0
     remark: Text | None = None
+    canaries: CanariesSpec | None = None
 
 
 class EmbeddedSpec(_DatasetSpec):

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
+from audit.score_names import SHIPPED_SCORES
+
 from .datasets import DatasetSpec, Spec
 from .fields import (
     FailureProbability,
@@ -16,7 +18,7 @@ from .fields import (
 )
 from .messages import Location, closest, refuse, spell
 from .rows import Replicas, RowSpec
-from .tasks import ClassRequest, IdsRequest, RandomRequest, TaskSpec
+from .tasks import RequestSpec, TaskSpec
 
 
 class CodeTarget(NamedTuple):
@@ -59,14 +61,23 @@ class Plan(Spec):
         return self.model_copy(update={"rows": tuple(row.model_copy(update={"replicas": few}) for row in self.rows)})
 
     def names(self) -> list[CodeTarget]:
-        """Everything the plan names that has to be loaded: methods, functions of datasets and of models."""
-        found = [*self._functions(), *((("rows", i, "method"), row.method) for i, row in enumerate(self.rows))]
+        """Everything the plan names that has to be loaded: methods, functions of datasets and models, scores."""
+        methods = ((("rows", i, "method"), row.method) for i, row in enumerate(self.rows))
+        found = [*self._functions(), *self._own_scores(), *methods]
         return [CodeTarget(spell(where), target) for where, target in found]
 
     def _functions(self) -> list[tuple[Location, str]]:
         found: list[tuple[Location, str]] = []
         found += [(("datasets", n, "function"), d.function) for n, d in self.datasets.items() if d.source == "function"]
         return found + [(("tasks", n, "function"), task.function) for n, task in self.tasks.items() if task.function]
+
+    def _own_scores(self) -> list[tuple[Location, str]]:
+        return [
+            (("rows", i, "scores", j), score)
+            for i, row in enumerate(self.rows)
+            for j, score in enumerate(row.scores)
+            if score not in SHIPPED_SCORES
+        ]
 
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Self:
@@ -93,6 +104,10 @@ class Plan(Spec):
             if ":" not in row.method and row.method not in known:
                 way_out = f'{closest(row.method, known)}; or write "mine.py:Class"'
                 refuse("the name of a method", way_out, at=["rows", position, "method"], got=row.method)
+        for where, score in self._own_scores():
+            known = {*SHIPPED_SCORES, *defined}
+            if ":" not in score and score not in known:
+                refuse("the name of a score", f'{closest(score, known)}; or write "mine.py:score"', at=where, got=score)
         for where, target in self._functions():
             if ":" not in target and target not in defined:
                 way_out = f'write "mine.py:{target}", or --define {target}=mine.py:{target}'
@@ -103,9 +118,9 @@ def _unknown(what: str, word: str, known: Collection[str], at: Sequence[str | in
     refuse(f"the name of a {what} of this plan", closest(word, known), at=at, got=word)
 
 
-def _check_size(request: RandomRequest | IdsRequest | ClassRequest, rows: int, at: Sequence[str | int]) -> None:
+def _check_size(request: RequestSpec, rows: int, at: Sequence[str | int]) -> None:
     """Refuse a request for more than the training rows, or for all of them, as far as their number tells."""
-    if request.kind == "random" and request.size >= rows:
+    if request.kind in ("random", "worst") and request.size >= rows:
         refuse(f"< {rows}, the number of training rows", "delete fewer records", at=[*at, "size"], got=request.size)
     if request.kind == "ids":
         for position, record in enumerate(request.ids):

@@ -10,20 +10,24 @@ from pydantic import BaseModel, ValidationError
 from unlearning.errors import PlanError
 
 from ..registry import registered_methods
-from .datasets import CsvSpec, EmbeddedSpec, FunctionSpec, NpzSpec
+from .datasets import CanariesSpec, CsvSpec, EmbeddedSpec, FunctionSpec, NpzSpec
 from .messages import Location, one_line
 from .models import Plan
-from .rows import ClaimSpec, Replicas, RowSpec
-from .tasks import AdamSpec, ClassRequest, IdsRequest, MinimiseSpec, RandomRequest, SgdSpec, TaskSpec
+from .rows import ClaimSpec, IdentificationSpec, Replicas, RowSpec
+from .tasks import AdamSpec, ClassRequest, IdsRequest, MinimiseSpec, RandomRequest, SgdSpec, TaskSpec, WorstRequest
 
+_SOURCES: dict[str, type[BaseModel]] = {
+    "breast-cancer": EmbeddedSpec,
+    "digits": EmbeddedSpec,
+    "wine": EmbeddedSpec,
+    "npz": NpzSpec,
+    "csv": CsvSpec,
+    "function": FunctionSpec,
+}
 _TABLES: dict[Location, type[BaseModel]] = {
     (): Plan,
-    ("datasets", "breast-cancer"): EmbeddedSpec,
-    ("datasets", "digits"): EmbeddedSpec,
-    ("datasets", "wine"): EmbeddedSpec,
-    ("datasets", "npz"): NpzSpec,
-    ("datasets", "csv"): CsvSpec,
-    ("datasets", "function"): FunctionSpec,
+    **{("datasets", source): spec for source, spec in _SOURCES.items()},
+    **{("datasets", source, "canaries"): CanariesSpec for source in _SOURCES},
     ("tasks",): TaskSpec,
     ("tasks", "recipe", "sgd"): SgdSpec,
     ("tasks", "recipe", "adam"): AdamSpec,
@@ -31,9 +35,11 @@ _TABLES: dict[Location, type[BaseModel]] = {
     ("tasks", "request", "random"): RandomRequest,
     ("tasks", "request", "ids"): IdsRequest,
     ("tasks", "request", "class"): ClassRequest,
+    ("tasks", "request", "worst"): WorstRequest,
     ("rows",): RowSpec,
     ("rows", "claim"): ClaimSpec,
     ("rows", "replicas"): Replicas,
+    ("rows", "identification"): IdentificationSpec,
 }
 
 

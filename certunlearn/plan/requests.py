@@ -1,7 +1,7 @@
 """Which records a plan asks to delete: resolved once the data are there."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ from unlearning.errors import PlanError
 
 from .messages import spell
 from .models import Plan
-from .tasks import ClassRequest, IdsRequest, RandomRequest
+from .tasks import RequestSpec
 
 
 class HasLabels(Protocol):
@@ -25,10 +25,8 @@ class HasLabels(Protocol):
         """Number of classes."""
 
 
-def resolve_request(
-    spec: RandomRequest | IdsRequest | ClassRequest, labels: Any, seed: int, *, where: str = "request"
-) -> list[int]:
-    """Sorted numbers of the training rows to delete.
+def resolve_request(spec: RequestSpec, labels: Any, seed: int, *, where: str = "request") -> list[int]:
+    """Sorted numbers of the training rows to delete; none for a request that each row searches for.
 
     Args:
         spec: request of a task.
@@ -63,6 +61,8 @@ def resolve_request(
         raise PlanError(
             f"{where}.size must be < {rows}, the number of training rows, got {spec.size}; delete fewer records."
         )
+    if spec.kind == "worst":
+        return []
     key = (zlib.crc32(b"request"),)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
     return sorted(int(record) for record in generator.choice(rows, spec.size, replace=False))
@@ -88,9 +88,14 @@ def check_requests(plan: Plan, datasets: Mapping[str, HasLabels]) -> dict[str, l
             )
         where = spell(("tasks", name, "request"))
         resolved[name] = resolve_request(task.request, data.labels, plan.seed, where=where)
-        if task.request.parts > len(resolved[name]):
+        size = request_size(task.request, resolved[name])
+        if task.request.parts > size:
             raise PlanError(
-                f"{where}.parts must be at most {len(resolved[name])}, the number of records to delete, got "
-                f"{task.request.parts}."
+                f"{where}.parts must be at most {size}, the number of records to delete, got {task.request.parts}."
             )
     return resolved
+
+
+def request_size(spec: RequestSpec, ids: Sequence[int]) -> int:
+    """Number of records to delete, known before a search has found them."""
+    return spec.size if spec.kind == "worst" else len(ids)

@@ -11,6 +11,7 @@ from .datasets import Spec
 from .fields import (
     Budget,
     Copies,
+    Count,
     DirectionsField,
     Distinct,
     Epsilon,
@@ -54,7 +55,24 @@ class Replicas(Spec):
     selection: Copies = 200
 
 
-RUNGS = Literal["A", "B", "C"]
+class IdentificationSpec(Spec):
+    """The game of rung D: S by fair coins over the request, or as many records as the request of more candidates."""
+
+    sampling: Literal["coin", "fixed"] = "coin"
+    candidates: Count | None = None
+    guesses: Count | None = None
+    runs: Count = 10
+    shadows: Annotated[int, Field(ge=8)] | None = None
+
+    @model_validator(mode="after")
+    def _coins_over_the_request(self) -> Self:
+        if self.sampling == "coin" and self.candidates is not None:
+            way_out = 'remove it, or write sampling = "fixed"'
+            refuse("left out for coin flips, which go over the request", way_out, at=["candidates"])
+        return self
+
+
+RUNGS = Literal["A", "B", "C", "D", "E"]
 CONTROLS = Literal["no-op", "tenth-noise", "half-noise", "frozen-noise", "retrained"]
 
 
@@ -73,7 +91,33 @@ class RowSpec(Spec):
     replicas: Replicas = Replicas()
     release_calls: Copies = 4096
     controls: Distinct[CONTROLS] = ("no-op", "tenth-noise", "half-noise", "frozen-noise", "retrained")
+    scores: Distinct[Text] = ()
+    until: Literal["refuted"] | None = None
+    identification: IdentificationSpec | None = None
     expect: VerdictField = Verdict.NOT_REFUTED
+
+    @model_validator(mode="after")
+    def _identification_is_rung_d(self) -> Self:
+        if self.identification is not None and "D" not in self.rungs:
+            refuse("left out for rungs without D", "add rung D", at=["identification"])
+        return self
+
+    @model_validator(mode="after")
+    def _scores_are_of_rung_c(self) -> Self:
+        if self.scores and "C" not in self.rungs:
+            refuse(
+                "empty for rungs without C, which compares scores", "add rung C", at=["scores"], got=list(self.scores)
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_bets_may_stop(self) -> Self:
+        if self.until is not None and "C" not in self.rungs:
+            refuse("absent for rungs without C, which draws the replicas", "add rung C", at=["until"], got=self.until)
+        if self.until is not None and self.scores:
+            way_out = "leave out until, or scores: they are tested at a number of runs fixed beforehand"
+            refuse('empty for until = "refuted"', way_out, at=["scores"], got=list(self.scores))
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_the_noise(self) -> Self:

@@ -73,8 +73,23 @@ class ClassRequest(_Request):
     label: Annotated[int, Field(ge=0)]
 
 
+class WorstRequest(_Request):
+    """The request of this size whose forgetting goes worst, searched for in every row on seeds of its own.
+
+    `random` requests and what other families propose are tried on `seeds` training seeds; then, `steps` times, `swaps`
+    requests that differ from the worst so far in one record.
+    """
+
+    kind: Literal["worst"]
+    size: Count
+    random: Count = 32
+    seeds: Count = 2
+    steps: Annotated[int, Field(ge=0)] = 4
+    swaps: Count = 16
+
+
 RecipeSpec = Annotated[SgdSpec | AdamSpec | MinimiseSpec, Field(discriminator="kind")]
-RequestSpec = Annotated[RandomRequest | IdsRequest | ClassRequest, Field(discriminator="kind")]
+RequestSpec = Annotated[RandomRequest | IdsRequest | ClassRequest | WorstRequest, Field(discriminator="kind")]
 
 
 class TaskSpec(Spec):

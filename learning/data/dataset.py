@@ -17,6 +17,19 @@ LARGEST = 1e100  # features beyond this would overflow when squared or standardi
 Array: TypeAlias = NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Canaries:
+    """Records that were planted.
+
+    Attributes:
+        mislabelled: records that got another label, ascending.
+        duplicates: equal records: first the one that was copied, then its copies.
+    """
+
+    mislabelled: tuple[int, ...] = ()
+    duplicates: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Training and holdout records as the models see them.
@@ -33,6 +46,7 @@ class Dataset:
         remark: what a reader must know, e.g. that images are lossy copies.
         norm_upper: R. Guarantee: at least ‖x̃‖₂ of every row above, in float64, bias included; None: nothing is proved.
         label_names: the label of each class as the source wrote it.
+        canaries: training records that were planted, None: none.
     """
 
     name: str
@@ -46,6 +60,7 @@ class Dataset:
     remark: str | None = None
     norm_upper: float | None = None
     label_names: tuple[str, ...] = ()
+    canaries: Canaries | None = None
 
     @cached_property
     def sha256(self) -> str:

@@ -12,7 +12,7 @@ from unlearning.record import Line, line_without_numbers
 from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
 from unlearning.verdict import Outcome
 
-from .bounds.fixed_event import EventDesign, in_event
+from .bounds.fixed_event import EventDesign
 from .bounds.projection import (
     projection_detectable,
     projection_mu_lower,
@@ -222,8 +222,8 @@ def _event_line(
 ) -> Line:
     claim = design.claim
     events = event_design(design, key, failure_probability)
-    x = int(in_event(released, event.threshold, event.orientation).sum())
-    y = int(in_event(reference, event.threshold, event.orientation).sum())
+    x = int(event.contains(released).sum())
+    y = int(event.contains(reference).sum())
     bound = events.bound(x, y, claim)
     q = float(known.reference[key].mean()) if known is not None else y / reference.size
     least = events.detectable(q, claim.tradeoff, POWER)

@@ -5,13 +5,12 @@ import torch
 
 from unlearning.record import Accuracy, Histogram, TradeOffCurve
 
-from .bounds.band import tradeoff_band
 from .controls import HONEST
+from .curves import tradeoff_curve
 from .fleet import Array, Subject
 from .scores import ChunkReleases, Scores
 from .sensitivity_rung import Measured
 
-BAND_FAILURE_PROBABILITY = 0.05
 ACCURACY_REPLICAS = 50
 
 
@@ -49,22 +48,6 @@ def curves(scores: dict[str, Scores]) -> list[TradeOffCurve]:
         tradeoff_curve(label, scores[name].projection_released, scores[name].projection_reference, described)
         for label, name in (("unlearned", HONEST.name), ("doing nothing", "no-op"))
     ]
-
-
-def tradeoff_curve(label: str, released: Array, reference: Array, score: str) -> TradeOffCurve:
-    """Trade-off of a score, with its band."""
-    band = tradeoff_band(released, reference, BAND_FAILURE_PROBABILITY)
-    return TradeOffCurve(
-        label=label,
-        alpha=band.alpha.tolist(),
-        beta=band.beta.tolist(),
-        band_alpha_lower=band.alpha_lower.tolist(),
-        band_beta_lower=band.beta_lower.tolist(),
-        band_alpha_upper=band.alpha_upper.tolist(),
-        band_beta_upper=band.beta_upper.tolist(),
-        band_failure_probability=BAND_FAILURE_PROBABILITY,
-        score=score,
-    )
 
 
 def histograms(scores: Scores) -> list[Histogram]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from unlearning.claim import Certificate
+from unlearning.claim import Certificate, Reference
 from unlearning.protocols import Diagnostic
 from unlearning.record import (
     Accuracy,
@@ -32,6 +32,7 @@ from .figures import arrays, curves, histograms
 from .fleet import Array, Subject
 from .identification_rung import Identified, identification_facts, identification_line
 from .noise_rung import noise_lines
+from .one_run_lines import one_run_lines
 from .score_rung import ScoreChoice, Scored, joined, score_arrays, score_curves, score_histograms, score_lines
 from .scores import Choice, Scores
 from .sensitivity_rung import Measured, distances, sensitivity_lines
@@ -112,16 +113,8 @@ def assemble(
     coordinates = subject.task.objective.size
     scores = {d.name: Scores.concatenate([t.scores[d.name] for t in tested]) for d in everyone if choices}
     scored = joined([t.further for t in tested])
-    bounds = [t.sensitivity_upper for t in tested]
     certificate = merged([t.certificate for t in tested])
-    measured = Measured(
-        np.concatenate([t.unlearned for t in tested]),
-        np.concatenate([t.original for t in tested]),
-        None if any(b is None for b in bounds) else np.concatenate([b for b in bounds if b is not None]),
-        max(t.norm for t in tested),
-        float(torch.finfo(subject.task.dtype).eps),
-        0.0 if certificate is None else certificate.failure_probability,
-    )
+    measured = measure(subject, tested)
     if certificate is not None and measured.sensitivity_upper is not None:
         certificate = replace(certificate, sensitivity_upper=tuple(measured.sensitivity_upper.tolist()))
     found = distances(measured, design.claim, design.noise_scale, gaussian=gaussian)
@@ -137,8 +130,8 @@ def assemble(
     betting = Betting(design, bettors, scores, known) if bettors else None
     lines = _lines(design, HONEST, scores, choices, noise, known, None, betting)
     lines += score_lines(design, HONEST, further, scored)
-    if measured.bound_failure_probability > 0:
-        lines = [_spared(line) if _holds_every_draw(line) else line for line in lines]
+    if not measured.every_draw:
+        lines = [_spared(line) if _speaks_of_one_draw(line, subject) else line for line in lines]
     if "A" in design.rungs:
         lines = sensitivity_lines(measured, design.claim, design.noise_scale, gaussian=gaussian) + lines
     if "B" in design.rungs and not noise:
@@ -184,6 +177,31 @@ def assemble(
         identification=None if named is None else identification_facts(named, subject, design),
         wealth=None if betting is None else betting.facts(),
     )
+
+
+def measure(subject: Subject, tested: list[Tested]) -> Measured:
+    """Noise-free numbers of the test runs so far."""
+    bounds = [t.sensitivity_upper for t in tested]
+    certificate = merged([t.certificate for t in tested])
+    fails = 0.0 if certificate is None else certificate.failure_probability
+    return Measured(
+        np.concatenate([t.unlearned for t in tested]),
+        np.concatenate([t.original for t in tested]),
+        None if any(b is None for b in bounds) else np.concatenate([b for b in bounds if b is not None]),
+        max(t.norm for t in tested),
+        float(torch.finfo(subject.task.dtype).eps),
+        fails,
+        every_draw=fails == 0 and (certificate is not None or not subject.method.declaration.draws),
+    )
+
+
+def refuted_exactly(subject: Subject, design: Design, tested: list[Tested]) -> bool:
+    """Whether rung A, where the row asks for it, has refuted: it is exact, so that a row may stop on it."""
+    if "A" not in design.rungs:
+        return False
+    gaussian = subject.method.declaration.gaussian_noise
+    lines = sensitivity_lines(measure(subject, tested), design.claim, design.noise_scale, gaussian=gaussian)
+    return any(line.deciding and line.outcome is Outcome.REFUTED for line in lines)
 
 
 def assemble_game(subject: Subject, design: Design, planted: list[Defect], named: Identified | None) -> Findings:
@@ -236,18 +254,29 @@ def assemble_game(subject: Subject, design: Design, planted: list[Defect], named
 def game_lines(
     named: Identified | None, design: Design, planted: Defect, failure_probability: float | None = None
 ) -> list[Line]:
-    """The line of rung D for one subject, where the row asks for it."""
-    return [identification_line(named, design, planted, failure_probability)] if "D" in design.rungs else []
+    """The line of rung D for one subject, where the row asks for it; for the method as it is, what others estimate."""
+    if "D" not in design.rungs:
+        return []
+    lines = [identification_line(named, design, planted, failure_probability)]
+    if named is not None and planted is HONEST:
+        lines += one_run_lines(named, design, int(named.right(HONEST)[0]))
+    return lines
 
 
-def _holds_every_draw(line: Line) -> bool:
-    """Whether a line takes the method's bound for every draw of unlearning."""
-    return line.key == "projection-z" or f"weight_{PROJECTION}" in line.derivation
+def _speaks_of_one_draw(line: Line, subject: Subject) -> bool:
+    """Whether a line conditions on what unlearning drew, which a claim over all draws allows to be bad luck.
+
+    The projection conditions on the draws of both sides. Paired events are centred on the reference of the same seed:
+    where the reference is unlearned too, that centre holds its draws.
+    """
+    drawn = subject.method.declaration.draws and subject.reference is Reference.EMPTY_REQUEST
+    of_one = line.key == "projection-z" or f"weight_{PROJECTION}" in line.derivation
+    return of_one or (drawn and line.key.startswith("paired-event"))
 
 
 def _spared(line: Line) -> Line:
-    """A line that would hold every draw of unlearning to the claim, where some of them may break it."""
-    reason = "the bound may fail with some probability: a mean over draws contradicts no claim on all of them"
+    """A line that would hold one draw of unlearning to a claim on all of them."""
+    reason = "unlearning draws random numbers, and no Δ holds in every draw: one draw contradicts no claim on all"
     return line.model_copy(update={"deciding": False, "outcome": Outcome.NOT_COMPUTABLE, "reason": reason})
 
 

@@ -174,7 +174,7 @@ def train_fleet(
     started = time.perf_counter()
     with sharing(subject.shared, task) as loan:
         original = method.learn(task, members, streams=streams)
-    check_state(original, count, None, verb="learn")
+    check_state(original, count, task.objective.size, verb="learn")
     learned_at = time.perf_counter()
     learning = learned_at - started + loan.seconds_saved
     unlearned, certificate = forget(method, original, subject.requests(count), streams)

@@ -37,7 +37,7 @@ from .contract import check_state
 from .controls import HONEST, Defect, defect, release
 from .design import POWER, Design, IdentificationDesign
 from .fleet import Array, Subject, forget, in_parts, masks, numpy64, reference_fleet, replace_refused, spent
-from .naming import Adversary, Shadows, choose_adversary, success_count, success_lower
+from .naming import ADVERSARIES, Adversary, Shadows, choose_adversary, success_count, success_lower
 
 KEY = "identification"
 _TITLE = "Naming the forgotten records"
@@ -182,7 +182,7 @@ def _play_chunk(
     forgotten = masks(task, requests)
     with sharing(None, task):
         original = method.learn(task, (task.everyone(len(members)) & ~everybody) | forgotten, streams=streams)
-    check_state(original, len(members), None, verb="learn")
+    check_state(original, len(members), task.objective.size, verb="learn")
     drawn = training.child(role, "draws").select(numbers)  # fresh in every run
     unlearned, certificate = forget(method, original, in_parts(task, requests, subject.parts), drawn)
     refused: NDArray[np.bool_] = np.asarray(~members.any(1))
@@ -250,7 +250,7 @@ def identification_line(
         outcome=Outcome.REFUTED if bound.refuted else Outcome.NOT_REFUTED,
         finding=f"{said}: μ ≥ {bound.mu_lower:.4g}, ε ≥ {bound.epsilon_lower:.4g} at δ = {claim.delta:g}.",
         failure_probability=allowed,
-        assumes="nothing",
+        assumes="; ".join(bound.assumes),
         kind="confidence",
         runs_released=game.runs,
         runs_reference=0,
@@ -276,7 +276,7 @@ def _not_computable(game: Game, design: Design, allowed: float, least: int | Non
     else:
         reason = (
             f"{game.guesses} right names in each of {game.runs} runs would not refute this claim; {enough} names of "
-            "coin flips would: take more candidates, or more runs"
+            "coin flips would: delete more records (request.size), or play more runs (identification.runs)"
         )
     return line_without_numbers(rung="D", key=KEY, title=_TITLE, subject="claim", seeds="independent", reason=reason)
 
@@ -327,7 +327,8 @@ def _noop_power(found: Identified, design: Design, allowed: float) -> float:
     strategy, known, runs = found.strategy(noop), found.played.known, len(found.played.known.members)
     if found.noise_scale == 0:
         hits = int((strategy.right >= asked[0]).sum())
-        p_lower = float(clopper_pearson_lower(hits, len(strategy.right), level))
+        compared = ADVERSARIES * identification_design(design).game.guesses  # on these very runs, with every v
+        p_lower = float(clopper_pearson_lower(hits, len(strategy.right), level / compared))
         return float(binom.sf(asked[1] - 1, runs, p_lower))
     each = []
     for own, members in zip(known.original, known.members, strict=True):

@@ -25,6 +25,7 @@ from .bounds.runs import Array
 
 _RIDGES = (1e-8, 1e-2, 1.0)  # penalty on B over the variance of the members: choice, not proof
 _CUTS = 200
+ADVERSARIES = 2 * len(_RIDGES)  # that are compared, at most
 
 
 @dataclass(frozen=True, slots=True)

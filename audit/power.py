@@ -12,22 +12,30 @@ design is taken as the only one of its audit, with the whole failure probability
 | C, exact joint test | normal approximation at the best event | approximation |
 | C, five folds | as the joint test, at a fifth of the failure probability on four fifths of the runs | approximation |
 | C, band, DKW | limits of the band at the single best threshold | lower bound: the band looks at all thresholds |
-| C, e-process | Brownian approximation, runs divided by 1.3 for a learned event | approximation |
-| D, identification | guesses are right as often as equally long, orthogonal traces give | exact given that |
+| C, e-process | Brownian approximation of the wealth at a known event, runs divided by 2.2 | approximation |
+| D, coin | guesses are right independently of each other, as often as equal traces give | approximation |
+| D, k of m | the law of the k largest scores of equal, orthogonal traces | exact for such traces |
+
+A lower bound on the probability makes the smallest ε an upper bound; the best event makes it a lower one.
+The e-process learns its event and what it bets on. Its smallest μ was compared with simulated audits at six settings:
+within 10 % for claims of ε = 1, ε = 5 and μ = .27 with N = 100 to 10 000, and 36 % too large for ε = 5 at N = 1 000,
+next to the largest claim that so many runs can refute.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy.special import expit, ndtr
-from scipy.stats import binom, norm
+from scipy.special import ndtr
+from scipy.stats import binom
 
 from unlearning.claim import Claim
 from unlearning.gaussian import mu_of_epsilon_delta
 from unlearning.tradeoff import GaussianTradeOff, TradeOff
 
+from .bounds.e_value import bets_against
 from .bounds.folds import FOLDS
 from .bounds.identification import Game
 from .bounds.local_level import local_level_lower
@@ -38,6 +46,8 @@ from .chances import (
     event_chance,
     joint_chance,
     margin_chance,
+    members_named_probability,
+    right_guess_probability,
     scale_chance,
     shift_chance,
     wealth_chance,
@@ -45,9 +55,15 @@ from .chances import (
 from .design import POWER
 
 RUNS = (100, 300, 1_000, 3_000, 10_000, 100_000)
-LEARNED = 1.3  # how many times the runs of a known event an e-process takes that learns its event
+LEARNED = 2.2  # how many times the runs of a known event an e-process takes that learns its event, about
 _MOST_RUNS = 10_000_000
 LARGEST_MU = 1e3
+LARGEST_PILOT = 10  # times the test runs
+MOST_RUNS = 1_000_000_000  # a side: up to there more runs are seen to find more
+_FARTHEST = 7.0  # standard deviations from a threshold to the nearer mean
+_STEPS = (0.4, 0.13, 0.04)
+_PEAKS = 4
+_ACCURACY = 1e-4  # of μ
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +102,8 @@ class Setting:
         for name, value in (("failure_probability", self.failure_probability), ("power", self.power)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} must be in (0, 1), got {value}.")
-        if not (math.isfinite(self.pilot) and self.pilot >= 0):
-            raise ValueError(f"pilot must be a finite number >= 0, got {self.pilot}.")
+        if not 0 <= self.pilot <= LARGEST_PILOT:
+            raise ValueError(f"pilot must be a number from 0 to {LARGEST_PILOT}, got {self.pilot}.")
         if self.coordinates < 1:
             raise ValueError(f"coordinates must be >= 1, got {self.coordinates}.")
         if not 1 <= self.guesses <= self.candidates:
@@ -101,6 +117,13 @@ def claimed_mu(claim: Claim) -> float:
     return mu_of_epsilon_delta(claim.tradeoff.epsilon_value, claim.delta)
 
 
+_NUMBERS = {
+    "exact": "exact",
+    "equal traces": "exact, equal traces",
+    "best event": "exact, best event",
+    "lower bound": "ε at most",
+    "approximation": "approximation",
+}
 Chance = Callable[[Setting, tuple[int, int], float, float], float]  # runs (n, m), μ, threshold of the event
 
 
@@ -112,7 +135,8 @@ class Way:
         key: as on the command line; where it is a bound, the bound's name.
         rung: of the ladder.
         title: for people.
-        worth: what its power numbers are: "exact", "best event", "lower bound" or "approximation".
+        worth: what its power numbers are: "exact", "equal traces" (exact for such traces), "best event",
+            "lower bound" or "approximation".
         needs: what the auditor must know or hold.
         chance: probability of refutation.
         seeks_event: whether the chance depends on a threshold.
@@ -129,6 +153,13 @@ class Way:
     seeks_event: bool = False
     chooses: bool = False
     runs: int | None = None
+
+    @property
+    def numbers_are(self) -> str:
+        """What the smallest ε that it refutes is, for people."""
+        if self.worth == "approximation" and self.seeks_event and self.chooses:
+            return "approximation, best event"
+        return _NUMBERS[self.worth]
 
     def models(self, setting: Setting, runs: int) -> int:
         """Models to be trained or unlearned for so many test runs a side."""
@@ -218,50 +249,9 @@ def _named(setting: Setting, game: Game, runs: int, truth: Array) -> float:
     return float(np.where(allowed < 1, binom.sf(needed - 1, runs, truth), 0.0).max())
 
 
-def right_guess_probability(trace: float, share: float) -> float:
-    """Probability that a guess is right among the share of candidates whose guess is the most certain.
-
-    A candidate shows N(trace, 1) where it was deleted and N(0, 1) where not, by a fair coin: its posterior log-odds
-    are trace·u at the distance u from the middle. With share = 1 this is Φ(trace/2).
-
-    >>> round(right_guess_probability(2.0, 1.0), 4), right_guess_probability(0.0, 0.5)
-    (0.8413, 0.5)
-    """
-    u = np.linspace(0, trace / 2 + 9, 4001)
-    density = norm.pdf(u - trace / 2) + norm.pdf(u + trace / 2)
-    density[0] /= 2  # the trapezoidal rule
-    density = np.maximum(density, 1e-300)
-    beyond = np.cumsum(density[::-1])[::-1]
-    chosen = density * np.clip((share * beyond[0] - beyond) / density + 1, 0, 1)
-    return float((chosen * expit(trace * u)).sum() / chosen.sum()) if trace > 0 else 0.5
-
-
-def members_named_probability(trace: float, candidates: int, members: int) -> Array:
-    """Probability that at least v = 0 … k of the k candidates with the largest score are members.
-
-    Members show N(trace, 1), the others N(0, 1). At least v of the first k are members where the v-th largest member
-    exceeds the (k − v + 1)-th largest of the others.
-
-    >>> members_named_probability(0.0, 4, 2).round(5).tolist()
-    [1.0, 0.83333, 0.16667]
-    """
-    y = np.linspace(-9, 9 + trace, 2001)
-    others = candidates - members
-    found = [1.0]
-    for v in range(1, members + 1):
-        rank = members - v + 1
-        if rank > others:
-            found.append(1.0)
-            continue
-        law = binom.cdf(rank - 1, others, norm.sf(y))  # of the rank-th largest of the others
-        exceeds = binom.sf(v - 1, members, norm.sf(y - trace))
-        found.append(float((np.diff(law) * (exceeds[1:] + exceeds[:-1]) / 2).sum()))
-    return np.asarray(found)
-
-
 _SEED = "the training seed, and noise N(0, σ²I) after training"
 _NONE = "released models only"
-_at_event = _event(_half, event_chance)
+_limits = _event(_half, event_chance)
 WAYS = {
     way.key: way
     for way in (
@@ -276,59 +266,71 @@ WAYS = {
         ),
         Way("z", "C", "Projection z-test, paired", "exact", _SEED, _shift, chooses=True),
         Way("student", "C", "Mean shift, σ unknown", "approximation", "Gaussian scores of one deviation", _student),
-        Way("clopper-pearson", "C", "Event, Clopper–Pearson", "best event", _NONE, _at_event, True, True),
+        Way("clopper-pearson", "C", "Event, Clopper–Pearson", "best event", _NONE, _limits, True, True),
         Way("joint", "C", "Event, exact joint test", "approximation", _NONE, _event(_half, joint_chance), True, True),
         Way("folds", "C", "Events chosen on five folds", "approximation", _NONE, _folds, True),
         Way("band", "C", "Band over all events", "lower bound", _NONE, _event(_local, event_chance), True),
         Way("dkw", "C", "DKW band", "lower bound", _NONE, _event(_half, _dkw_chance), True),
         Way("e-process", "C", "E-process, event learned", "approximation", _NONE, _wealth, True),
-        Way("identification", "D", "Naming records, one run", "exact", "the candidates", _coin, runs=1),
-        Way("identification-fixed", "D", "Naming k of m, one run", "exact", "the candidates", _fixed, runs=1),
-        Way("identification-runs", "D", "Naming records, N runs", "exact", "the candidates", _coin),
+        Way("identification", "D", "Naming records, one run", "approximation", "the candidates", _coin, runs=1),
+        Way("identification-fixed", "D", "Naming k of m, one run", "equal traces", "the candidates", _fixed, runs=1),
+        Way("identification-runs", "D", "Naming records, N runs", "approximation", "the candidates", _coin),
     )
 }
 
 
-def best_chance(way: Way, setting: Setting, runs: tuple[int, int], mu: float) -> tuple[float, float]:
-    """Largest probability of refutation over the events, and its threshold."""
+def best_chance(
+    way: Way, setting: Setting, runs: tuple[int, int], mu: float, enough: float = 1.0
+) -> tuple[float, float]:
+    """Largest probability of refutation over the events, and its threshold; any that is `enough`, where one is.
+
+    From the event whose bet grows fastest, which is the best one for many runs, uphill in steps that become smaller;
+    from the best of a coarse grid where that one is of no use for so few runs.
+    """
     if not way.seeks_event:
         return way.chance(setting, runs, mu, 0.0), 0.0
-    grid = np.linspace(-4.5, mu + 4.5, 25)
-    for _ in range(3):
-        chances = [way.chance(setting, runs, mu, float(t)) for t in grid]
-        best = int(np.argmax(chances))
-        step = (grid[1] - grid[0]) / 2.5
-        found = chances[best], float(grid[best])
-        if found[0] == 0:
-            break
-        grid = np.linspace(grid[best] - 2 * step, grid[best] + 2 * step, 5)
+
+    def best_of(thresholds: Sequence[float]) -> tuple[float, float]:
+        return max((way.chance(setting, runs, mu, t), t) for t in thresholds)
+
+    found = best_of(fastest_thresholds(setting.claim, mu))
+    if found[0] == 0:
+        found = best_of(np.linspace(-_FARTHEST, mu + _FARTHEST, 31).tolist())
+    for step in _STEPS if found[0] > 0 else ():
+        while found[0] < enough and (beside := best_of((found[1] - step, found[1] + step)))[0] > found[0]:
+            found = beside
     return found
+
+
+@lru_cache(maxsize=1024)
+def fastest_thresholds(claim: Claim, mu: float) -> tuple[float, ...]:
+    """Thresholds of the events on which bets against the claim grow faster than on those beside, for scores shifted μ.
+
+    A claim of both directions has two, one for each. The middle where no bet grows.
+    """
+    thresholds = np.linspace(-_FARTHEST, mu + _FARTHEST, 401)
+    p, q = ndtr(mu - thresholds), ndtr(-thresholds)
+    growth = bets_against(p, q, claim.tradeoff).growth(p, q)
+    peaks = np.flatnonzero((growth[1:-1] > growth[:-2]) & (growth[1:-1] >= growth[2:])) + 1
+    return tuple(thresholds[peaks[np.argsort(-growth[peaks])][:_PEAKS]].tolist()) or (mu / 2,)
 
 
 def smallest_mu(way: Way, setting: Setting, runs: tuple[int, int]) -> float | None:
     """Smallest μ of a Gaussian pair that is refuted with the setting's power; None where no μ is."""
-    high = max(1.0, 2 * setting.limit)
-    while best_chance(way, setting, runs, high)[0] < setting.power:
-        high *= 2
+
+    def enough(mu: float) -> bool:
+        return best_chance(way, setting, runs, mu, setting.power)[0] >= setting.power
+
+    if not enough(LARGEST_MU):
+        return None
+    low, high = 0.0, max(1.0, 2 * setting.limit)
+    while not enough(high):
+        low, high = high, 2 * high
         if high > LARGEST_MU:
             return None
-    for _ in range(4):  # the best event at a μ, then the smallest μ at that event
-        _, threshold = best_chance(way, setting, runs, high)
-        smaller = _between(way, setting, runs, threshold, high)
-        if smaller > high * (1 - 1e-4):
-            return smaller
-        high = smaller
-    return high
-
-
-def _between(way: Way, setting: Setting, runs: tuple[int, int], threshold: float, high: float) -> float:
-    low = 0.0
-    while high - low > 1e-5 * high:
+    while high - low > _ACCURACY * high:
         middle = (low + high) / 2
-        if way.chance(setting, runs, middle, threshold) >= setting.power:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 
@@ -341,13 +343,13 @@ def runs_needed(way: Way, setting: Setting, mu: float) -> int | None:
         enough = best_chance(way, setting, (way.runs, way.runs), mu)[0] >= setting.power
         return way.runs if enough else None
     low, high = 0, 1
-    while best_chance(way, setting, (high, high), mu)[0] < setting.power:
+    while best_chance(way, setting, (high, high), mu, setting.power)[0] < setting.power:
         low, high = high, 2 * high
         if high > _MOST_RUNS:
             return None
     while high - low > max(1, high // 1000):
         middle = (low + high) // 2
-        if best_chance(way, setting, (middle, middle), mu)[0] >= setting.power:
+        if best_chance(way, setting, (middle, middle), mu, setting.power)[0] >= setting.power:
             high = middle
         else:
             low = middle

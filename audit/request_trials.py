@@ -62,7 +62,7 @@ def try_requests(subject: Subject, budget: float | None, seed: int, requests: tu
     """
     streams = subject.streams(Phase.SEARCH, (seed,))
     original = subject.method.learn(subject.task, subject.task.everyone(1), streams=streams)
-    check_state(original, 1, None, verb="learn")
+    check_state(original, 1, subject.task.objective.size, verb="learn")
     return _by_halves(subject, budget, original, streams, requests)
 
 

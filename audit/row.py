@@ -18,7 +18,7 @@ from .bounds.noise import NoiseTests
 from .controls import HONEST, Defect, defect, release
 from .design import Design
 from .figures import ACCURACY_REPLICAS, accuracies, right_answers
-from .findings import Findings, Tested, assemble, assemble_game
+from .findings import Findings, Tested, assemble, assemble_game, refuted_exactly
 from .fleet import Array, AuditPhase, Fleet, Phase, Subject, numpy64, repeat, train_fleet
 from .identification_rung import identify
 from .noise_rung import measure_noise
@@ -88,7 +88,7 @@ def audit_row(
         return [(subject, design, world, everyone, choices, further, ids) for ids in _chunks(last, size, first)]
 
     if bettors:
-        tested = _until_refuted(run, test, bettors[HONEST.name], design, chunk)
+        tested = _until_refuted(subject, run, test, bettors[HONEST.name], design, chunk)
     else:
         tested = run("testing", _test_chunk, test(0, design.test, chunk))
     measure = "B" in design.rungs and subject.method.declaration.gaussian_noise and design.noise_scale > 0
@@ -100,19 +100,21 @@ def audit_row(
 
 
 def _until_refuted(
+    subject: Subject,
     run: Callable[..., list[Tested]],
     test: Callable[[int, int, int], list[tuple[Any, ...]]],
     bettor: Bettor,
     design: Design,
     chunk: int,
 ) -> list[Tested]:
-    """Test runs, round by round, until the wealth of the method as it is refutes the claim or no run is left."""
+    """Test runs, round by round, until the wealth of the method as it is, or rung A, refutes, or no run is left."""
     tested: list[Tested] = []
     for first, last in rounds(design.test):
         size = min(chunk, -(-(last - first) // _CHUNKS_PER_ROUND))
         phase = f"testing until refuted, {first} of {design.test} runs done"
         tested += run(phase, _test_chunk, test(first, last, size))
-        if reached(bettor, Scores.concatenate([part.scores[HONEST.name] for part in tested]), design):
+        honest = Scores.concatenate([part.scores[HONEST.name] for part in tested])
+        if reached(bettor, honest, design) or refuted_exactly(subject, design, tested):
             break
     return tested
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unlearning.claim import Claim
 from unlearning.record import Line
@@ -23,10 +24,12 @@ Orientation = Literal[1, -1] | None
 _WORTH = {
     "exact": "exactly",
     "best event": "approximately",
+    "equal traces": "exactly, for traces of one length at right angles",
     "approximation": "approximately",
     "lower bound": "at least",
 }
 _FAR = 1e6
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _MOST_RUNS = 1_000_000
 
 
@@ -131,7 +134,7 @@ def _detectable(
     way = WAYS.get(bound.name)
     if way is None:
         return None
-    unknown = orientation is None and BOUNDS[bound.name].needs == "nothing"
+    unknown = orientation is None and BOUNDS[bound.name].needs == "orientation"
     setting = Setting(claim, bound.failure_probability / (2 if unknown else 1))
     if way.chooses and way.seeks_event:
         found = smallest_mu_with_pilot(way, setting, design.test, design.selection, generator)
@@ -153,9 +156,7 @@ def could_refute(
 ) -> bool:
     """Whether a bound refutes the claim from runs of these sizes that are perfectly separated, on either side."""
     for sign in (1, -1) if orientation is None or BOUNDS[name].needs == "selection" else (orientation,):
-        selection, test = (
-            (sign * (_FAR + np.arange(n) / n), np.arange(m) / m) for n, m in (sizes.selection, sizes.test)
-        )
+        selection, test = ((sign * (_FAR + _unsorted(n)), _unsorted(m)) for n, m in (sizes.selection, sizes.test))
         bound = compute(
             name,
             SelectionRuns(*selection),
@@ -169,6 +170,11 @@ def could_refute(
     return False
 
 
+def _unsorted(runs: int) -> NDArray[np.float64]:
+    """Different numbers in [0, 1), evenly spread in every stretch: no order that a bound could starve in."""
+    return np.asarray(np.arange(runs) * _GOLDEN % 1)
+
+
 def too_few(
     name: str, sizes: Sizes, claim: Claim, failure_probability: float, orientation: Orientation = 1
 ) -> str | None:
@@ -177,11 +183,9 @@ def too_few(
         return None
     low = high = max(2, *sizes.test)
     while not could_refute(name, sizes.scaled(high), claim, failure_probability, orientation):
-        low, high = high, 2 * high
-        if high > _MOST_RUNS:
-            return (
-                f"even perfectly separated runs would not refute the claim; more than {_MOST_RUNS} a side would do it"
-            )
+        if high >= _MOST_RUNS:
+            return f"perfectly separated runs would not refute the claim, and not even {high} a side would"
+        low, high = high, min(2 * high, _MOST_RUNS)
     while high - low > 1:
         middle = (low + high) // 2
         if could_refute(name, sizes.scaled(middle), claim, failure_probability, orientation):
@@ -194,12 +198,24 @@ def too_few(
     )
 
 
+def strongest(lines: list[Line], claim: Claim) -> Line:
+    """The line with the largest lower limit: of μ for a Gaussian claim, of ε for others."""
+    gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
+
+    def limits(line: Line) -> tuple[float, float]:
+        mu, epsilon = line.mu_lower or 0.0, line.epsilon_lower or 0.0
+        return (mu, epsilon) if gaussian else (epsilon, mu)
+
+    return max(lines, key=limits)
+
+
 def decide_scores(lines: list[Line], claim: Claim) -> tuple[Verdict, str]:
     """The verdict on two files of scores and one sentence why: there is no no-op to compare with, so never VACUOUS."""
     deciding = [line for line in lines if line.deciding]
     refuting = [line for line in deciding if line.outcome is Outcome.REFUTED]
     if refuting:
-        return Verdict.REFUTED, f"Evidence against the claim ({refuting[0].title.lower()}): {refuting[0].finding}"
+        best = strongest(refuting, claim)
+        return Verdict.REFUTED, f"Evidence against the claim ({best.title.lower()}): {best.finding}"
     missing = [line for line in deciding if line.outcome is Outcome.NOT_COMPUTABLE]
     if missing or not deciding:
         return Verdict.NOT_COMPUTABLE, (

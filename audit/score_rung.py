@@ -31,16 +31,17 @@ from .bounds.runs import SelectionRuns, TestRuns
 from .bounds.selection import most_telling_event
 from .bounds.table import compute
 from .controls import HONEST, Defect
+from .curves import tradeoff_curve
 from .design import Design
 from .discriminator import Discriminator, SelectionFeatures, TestFeatures, fit_discriminator
-from .figures import histograms_of, tradeoff_curve
+from .figures import histograms_of
 from .fleet import Array, Subject
 from .power import WAYS, Setting, smallest_mu
 from .score_functions import evaluate_all
 from .score_names import DISCRIMINATOR
 from .scores import ChunkReleases
 
-POWER_FAILURE_PROBABILITY = 0.05  # with which a stated power on doing nothing may be too large
+POWER_FAILURE_PROBABILITY = 0.05  # with which some stated power of a row on doing nothing may be too large
 _MISSED = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 _TITLES = {
     "forget-loss": "Loss of the forgotten records",
@@ -159,7 +160,8 @@ def score_lines(
             found = _detectable(bound_for(design.claim), Setting(design.claim, allowed), own.sizes)
             if "no-op" in tested:
                 noop = replace(own, selection=chosen["no-op"].selection[score])
-                limit = noop.power_lower(tested["no-op"][score], failure_probability=POWER_FAILURE_PROBABILITY)
+                each = POWER_FAILURE_PROBABILITY / len(design.scores)
+                limit = noop.power_lower(tested["no-op"][score], failure_probability=each)
                 found["noop_power"] = limit
             line = line.model_copy(update=found)
         lines.append(line)

@@ -21,8 +21,10 @@ from unlearning.claim import Claim
 from unlearning.protocols import State
 
 from .bounds.e_process import choose_growing_event
-from .bounds.fixed_event import EventDesign, choose_event
+from .bounds.fixed_event import EventDesign
 from .bounds.result import Event
+from .bounds.runs import SelectionRuns
+from .bounds.selection import most_telling_event
 from .controls import HONEST, Defect, defect, release
 from .design import Design
 from .fleet import Array, Fleet, Subject, numpy64
@@ -198,7 +200,8 @@ def event_design(design: Design, key: str, failure_probability: float | None = N
 
 
 def _event(released: Array, reference: Array, design: EventDesign, claim: Claim) -> Event:
-    return Event(*choose_event(released, reference, design, claim))
+    runs = SelectionRuns(released, reference)
+    return most_telling_event(runs, (design.released, design.reference), claim, design.failure_probability)
 
 
 def _bet_on(released: Array, reference: Array, claim: Claim) -> Event:

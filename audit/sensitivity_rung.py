@@ -31,6 +31,8 @@ class Measured:
         norm: largest parameter norm, for the rounding slack.
         epsilon_of_dtype: machine precision of the training dtype.
         bound_failure_probability: probability that the certified Δ itself fails in a run.
+        every_draw: whether what one run shows contradicts the claim: unlearning draws nothing, or Δ holds whatever it
+            draws.
     """
 
     unlearned: Array
@@ -39,6 +41,7 @@ class Measured:
     norm: float
     epsilon_of_dtype: float
     bound_failure_probability: float = 0.0
+    every_draw: bool = True
 
     @property
     def rounding_slack(self) -> float:
@@ -143,11 +146,11 @@ def _claim_line(measured: Measured, claim: Claim, noise_scale: float, *, gaussia
                 "reason": "a distance at one training seed does not contradict a claim over seeds",
             }
         )
-    if measured.bound_failure_probability > 0:
+    if not measured.every_draw:
         return line.model_copy(
             update={
                 "deciding": False,
-                "finding": "Not computable where the bound may fail.",
+                "finding": "Not computable where unlearning draws random numbers and no Δ holds in every draw.",
                 "reason": "unlearning draws random numbers, and some draws may break the promise: one run's distance "
                 "does not contradict a claim over all of them",
             }

@@ -72,7 +72,8 @@ def sequential_line(
         deciding=True,
         outcome=Outcome.REFUTED if hits.size else Outcome.NOT_REFUTED,
         failure_probability=alpha,
-        assumes="Gaussian noise of deviation σ (rung B)" if PROJECTION in bettor.weights else "nothing",
+        assumes="the two arms are independent, given the seed"
+        + ("; Gaussian noise of deviation σ (rung B)" if PROJECTION in bettor.weights else ""),
         kind="anytime confidence",
         runs_released=pairs,
         runs_reference=pairs,

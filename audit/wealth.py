@@ -6,11 +6,12 @@ Wealth is the average, with weights fixed beforehand, of up to three e-processes
     paired-event        one event on ⟨u, x − w_k⟩/σ, seeds known
     independent-event   one event on ⟨v, x⟩, seeds unknown
 
-The first two need a claim for every seed and noise added after training; the first also that rung B looks at the noise,
-and a bound that holds in every run. Directions, events and what is bet on come from selection runs. Given the past, no
-bet gains on average where the claim is true, whatever the dependence between the three; so the wealth ever reaches 1/α
-with probability ≤ α (Ville 1939), and a row may stop after any round for any reason. No other line of rung C may: their
-failure probability holds at a number of runs fixed beforehand.
+The first two need a claim for every seed and noise added after training; the first also that rung B looks at the
+noise, a bound that holds in every run, and unlearning that draws nothing; the second that the reference draws nothing.
+Directions, events and what is bet on come from selection runs. Given the past, no bet gains on average where the claim
+is true, whatever the dependence between the three; so the wealth ever reaches 1/α with probability ≤ α (Ville 1939),
+and a row may stop after any round for any reason. No other line of rung C may: their failure probability holds at a
+number of runs fixed beforehand.
 
 The wealth is computed in the order of the replicas' numbers, and rounds are numbers of replicas: where a row stops
 depends neither on workers nor on chunks.
@@ -23,12 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from unlearning.claim import SeedPolicy
+from unlearning.claim import Reference, SeedPolicy
 from unlearning.protocols import HasFailureProbability
 
 from .bounds.e_process import Estimate, event_log_wealth
 from .bounds.e_value import ClaimedTradeOff, gaussian_log_wealth
-from .bounds.fixed_event import in_event
 from .bounds.result import Event
 from .design import Design
 from .fleet import Array, Subject
@@ -61,9 +61,11 @@ def stakes(subject: Subject, design: Design) -> dict[str, float]:
     per_seed = design.claim.seed_policy is not SeedPolicy.MARGINAL
     names = {INDEPENDENT}
     if per_seed and method.declaration.gaussian_noise and design.noise_scale > 0:
-        names.add(PAIRED)
+        draws = method.declaration.draws
         may_fail = isinstance(method, HasFailureProbability) and method.failure_probability > 0
-        if "B" in design.rungs and not may_fail:
+        if not (draws and subject.reference is Reference.EMPTY_REQUEST):  # w_k would hold what the reference drew
+            names.add(PAIRED)
+        if "B" in design.rungs and not (may_fail or draws):
             names.add(PROJECTION)
     whole = sum(_WEIGHTS[name] for name in names)
     return {name: weight / whole for name, weight in _WEIGHTS.items() if name in names}
@@ -162,7 +164,7 @@ class Counts:
 
         def running(name: str, side: Array) -> Array:
             event = bettor.events[name]
-            return np.cumsum(in_event(side, event.threshold, event.orientation), dtype=np.float64)
+            return np.cumsum(event.contains(side), dtype=np.float64)
 
         inside = {name: (running(name, x), running(name, y)) for name, (x, y) in sides.items()}
         return Counts(np.arange(1.0, z.size + 1), np.cumsum(z), inside)

@@ -138,7 +138,7 @@ def search_request(
     rounds, told = search.steps + 1, "searching for the worst request"
     progress(told, 0, rounds)
     original = subject.method.learn(subject.task, subject.task.everyone(1), streams=streams)
-    check_state(original, 1, None, verb="learn")
+    check_state(original, 1, subject.task.objective.size, verb="learn")
     proposals = propose(subject.task, original.parameters, search.size, random=search.random, generator=generator)
     found.measure(proposals.families)
     progress(told, 1, rounds)

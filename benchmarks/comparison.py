@@ -14,8 +14,9 @@ import numpy as np
 from dp_accounting.pld import privacy_loss_distribution
 from jax_privacy import auditing
 
-from audit.bounds.fixed_event import EventDesign, in_event
+from audit.bounds.fixed_event import EventDesign
 from audit.bounds.one_run import mahloujifar_estimate, steinke_estimate, steinke_p_value_upper
+from audit.bounds.result import Event
 from audit.laws import GaussianPair, SubsampledGaussian
 from audit.mechanisms import TRUE, Mechanism, point_claim
 from unlearning.binomial import clopper_pearson_lower
@@ -41,7 +42,7 @@ def fixed_event_difference(cases: int) -> float:
             level, DELTA, one_sided, threshold_strategy=auditing.Explicit(threshold)
         )
         claim = point_claim(1.0, DELTA, Directions.RELEASED if one_sided else Directions.BOTH)
-        x, y = (int(in_event(arm, threshold, 1).sum()) for arm in scores)
+        x, y = (int(Event(threshold).contains(arm).sum()) for arm in scores)
         ours = EventDesign(int(sizes[0]), int(sizes[1]), level).bound(x, y, claim).epsilon_lower
         largest = max(largest, abs(float(theirs) - ours))
     return largest

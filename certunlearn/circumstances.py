@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+import shlex
 import socket
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def circumstances(jobs: int, started: float, timings: list[Timing], *, accelerat
     return Circumstances(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         host=socket.gethostname(),
-        command=" ".join(["certunlearn", *sys.argv[1:]]),
+        command=shlex.join(["certunlearn", *sys.argv[1:]]),
         commit=_commit(),
         versions={"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS},
         device=shown,

@@ -33,8 +33,8 @@ def claim_of_numbers(
         PlanError: an option is out of range, or both ε and μ are given, or neither.
     """
     if (epsilon is None) == (mu is None):
-        given = "neither" if epsilon is None else "both"
-        raise PlanError(f"Either --epsilon or --mu must be given, got {given}. Leave one of them.")
+        given = "neither. Give one" if epsilon is None else "both. Leave one of them out"
+        raise PlanError(f"Either --epsilon or --mu must be given, got {given}.")
     try:
         check_delta(delta, name="--delta")
         check_epsilon(0.0 if epsilon is None else epsilon, name="--epsilon")

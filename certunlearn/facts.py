@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.design import Design
 from audit.findings import Findings
 from audit.worst_request import Searched
 from learning.task import Task
@@ -270,6 +271,18 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
         "noise_scale": design.noise_scale,
         "calibration": built.calibration,
         "failure_probability": design.failure_probability,
-        "replicas": {"test": design.test} | ({"selection": design.selection} if design.compares else {}),
+        "replicas": _replicas(design),
         "expected": spec.expect,
     }
+
+
+def _replicas(design: Design) -> dict[str, int]:
+    """Runs by what they are for."""
+    found = {}
+    if design.rungs != {"D"}:
+        found["test"] = design.test
+    if design.compares:
+        found["selection"] = design.selection
+    if design.identification is not None:
+        found |= {"game": design.identification.game.runs, "shadow": design.identification.shadows}
+    return found

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from audit.power import Found, Setting, Way
 
 _BAR = 24
+_MEANING = {
+    "best event": "Best event: as if it were known; with the event of a pilot of N/5 runs the smallest ε was 5 to 15 % "
+    "larger, and twice as large next to the largest claim that N runs can refute.",
+    "at most": "ε at most: the probability is a lower bound, so that smaller ε may be refuted too.",
+    "approximation": "Approximation: it may err to either side; for the e-process by 15 % of μ, and by 40 % upward "
+    "next to the largest claim that N runs can refute.",
+    "equal traces": "Equal traces: if all candidates leave traces of the same length, at right angles.",
+}
 
 
 def power(
@@ -25,14 +33,15 @@ def power(
     bound: Annotated[list[str] | None, typer.Option("--bound", help="Only these designs; may be repeated.")] = None,
     rung: Annotated[list[str] | None, typer.Option("--rung", help="Only these rungs, A to D; may be repeated.")] = None,
     wanted: Annotated[
-        float | None, typer.Option("--wanted", help="ε that must be found; default: twice the claimed one.")
+        float | None,
+        typer.Option("--wanted", help="ε that must be found; default: twice the claimed one, 1 where that is 0."),
     ] = None,
     failure_probability: Annotated[
         float, typer.Option("--failure-probability", help="Of refuting a true claim, for each design alone.")
     ] = 0.05,
     chance: Annotated[float, typer.Option("--power", help="Probability of finding it.")] = 0.8,
     pilot: Annotated[
-        float, typer.Option("--pilot", min=0.0, help="Further runs that choose an event, as a share of N.")
+        float, typer.Option("--pilot", min=0.0, help="Further runs that choose an event, as a share of N; at most 10.")
     ] = 0.2,
     coordinates: Annotated[int, typer.Option("--coordinates", min=1, help="Weights of the model, for rung B.")] = 1000,
     candidates: Annotated[int, typer.Option("--candidates", min=1, help="Records in the pool of rung D.")] = 40,
@@ -49,13 +58,13 @@ def power(
     Raises:
         PlanError: an option is out of range.
     """
-    from audit.power import RUNS, WAYS, Setting, cheapest, found_table
+    from audit.power import MOST_RUNS, RUNS, WAYS, Setting, cheapest, found_table
     from unlearning.gaussian import mu_of_epsilon_delta
 
     from .claim_facts import claim_of_numbers
 
     claim = claim_of_numbers(epsilon, mu, delta)
-    wanted_epsilon = 2 * claim.epsilon if wanted is None else wanted
+    wanted_epsilon = (2 * claim.epsilon or 1.0) if wanted is None else wanted
     if not claim.epsilon < wanted_epsilon < 700:
         raise PlanError(
             f"--wanted must be above the claimed ε = {claim.epsilon:.4g} and below 700, got {wanted_epsilon:g}. Write "
@@ -69,6 +78,10 @@ def power(
             raise PlanError(f"--rung must be A, B, C or D, got {letter!r}.")
     if figure is not None and figure.suffix not in (".svg", ".png"):
         raise PlanError(f"--figure must be a .svg or .png file, got {figure}.")
+    if figure is not None and not figure.parent.is_dir():
+        raise PlanError(f"--figure must be in a folder that exists, got {figure}. Make {figure.parent} first.")
+    if max(replicas or RUNS) > MOST_RUNS:
+        raise PlanError(f"--replicas must be at most {MOST_RUNS}, got {max(replicas or RUNS)}.")
     ways = [way for way in WAYS.values() if (not bound or way.key in bound) and (not rung or way.rung in rung)]
     if not ways:
         raise PlanError(
@@ -116,6 +129,7 @@ def _plain(
                 "rung": WAYS[key].rung,
                 "title": WAYS[key].title,
                 "worth": WAYS[key].worth,
+                "numbers_are": WAYS[key].numbers_are,
                 "needs": WAYS[key].needs,
                 "smallest": [{"runs": f.runs, "mu": f.mu, "epsilon": f.epsilon, "models": f.models} for f in row],
             }
@@ -154,8 +168,9 @@ def _show(
     table.add_column("numbers are")
     for key, row in found.items():
         cells = ("none" if f.mu is None else f"{f.epsilon:.3g} ({f.mu:.3g})" for f in row)
-        table.add_row(WAYS[key].rung, WAYS[key].title, *cells, WAYS[key].worth)
+        table.add_row(WAYS[key].rung, WAYS[key].title, *cells, WAYS[key].numbers_are)
     console.print(table)
+    console.print(_caption([WAYS[key] for key in found]), highlight=False)
     console.print(
         f"To refute ε = {wanted_epsilon:.4g} (μ = {wanted_mu:.4g}) with probability {setting.power:g}:", highlight=False
     )
@@ -167,6 +182,12 @@ def _show(
         table.add_row(f"{way.rung} {way.title}", *told, way.needs)
     console.print(table)
     console.print(_advice(costs), highlight=False)
+
+
+def _caption(ways: "list[Way]") -> str:
+    """What the words in the column "numbers are" mean, as far as they occur."""
+    told = {way.numbers_are for way in ways}
+    return " ".join(text for word, text in _MEANING.items() if any(word in label for label in told))
 
 
 def _bar(models: int, costs: "list[tuple[Way, int | None, int | None]]") -> str:

@@ -51,7 +51,6 @@ def draw(
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(f"{value:e}")[0] in "25" else "")
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".png":
             figure.savefig(path, format="png", dpi=160, facecolor="white")
         else:

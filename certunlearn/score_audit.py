@@ -3,19 +3,16 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from audit.bounds.band import tradeoff_band
-from audit.bounds.result import LowerBound
-from audit.bounds.runs import SelectionRuns, TestRuns, split
+from audit.bounds.result import Kind, LowerBound
+from audit.bounds.runs import SelectionRuns, TestRuns, shuffled, split
 from audit.bounds.table import BOUNDS, compute, deciding_bounds
+from audit.curves import tradeoff_curve
 from audit.score_lines import Orientation, Sizes, decide_scores, score_line
-from unlearning.claim import Claim
-from unlearning.errors import BadScores, PlanError
+from unlearning.errors import BadScores
 from unlearning.record import (
     ArrayFile,
     Evidence,
@@ -25,109 +22,19 @@ from unlearning.record import (
     Row,
     Timing,
     TradeOffCurve,
-    canonical,
     line_without_numbers,
     make_record,
-    sha256,
 )
 from unlearning.streams import Streams
-from unlearning.tradeoff import Directions
-from unlearning.verdict import Verdict
 
 from .circumstances import array_file, circumstances
-from .claim_facts import claim_facts_of_scores, claim_of_numbers
+from .claim_facts import claim_facts_of_scores
 from .score_files import Array, Columns, ScoreFile, read_scores, refuse_overlap, refuse_shared_runs
+from .score_plan import DIRECTIONS, ScorePlan
 
-DEFAULT_BOUNDS = ("joint",)
-_DIRECTIONS = {"both": Directions.BOTH, "released": Directions.RELEASED, "reference": Directions.REFERENCE}
 _ORIENTATIONS: dict[str, Orientation] = {"released": 1, "reference": -1, "unknown": None}
-_BAND_FAILURE_PROBABILITY = 0.05
 _ROW = "scores"
 _BINS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class ScorePlan:
-    """What `certunlearn scores` was asked for.
-
-    Attributes:
-        released, reference, selection_released, selection_reference: files, or file:column.
-        epsilon, mu, delta, directions: the claim; either ε or μ.
-        bounds: that decide; the failure probability is divided equally over them. Empty: the default.
-        pilot: share of the runs that choose the event, where no selection files do.
-        failure_probability: of all deciding bounds together.
-        seed: of the division into pilot and test runs.
-        orientation: side that large scores speak for, for bounds that choose nothing.
-        column, cluster, run: names of columns.
-        title: of the report.
-        expect: expected verdict.
-    """
-
-    released: str
-    reference: str
-    delta: float
-    epsilon: float | None = None
-    mu: float | None = None
-    directions: str = "both"
-    bounds: tuple[str, ...] = ()
-    selection_released: str | None = None
-    selection_reference: str | None = None
-    pilot: float = 0.2
-    failure_probability: float = 0.05
-    seed: int = 0
-    orientation: str = "unknown"
-    column: str | None = None
-    cluster: str | None = None
-    run: str | None = None
-    title: str = "Audit of scores from files"
-    expect: Verdict = Verdict.NOT_REFUTED
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without the files.
-
-        Raises:
-            PlanError: an option is out of range, or two options exclude each other.
-        """
-        claim_of_numbers(self.epsilon, self.mu, self.delta, _DIRECTIONS[self.directions])
-        for name, value in (("--failure-probability", self.failure_probability), ("--pilot", self.pilot)):
-            if not 0 < value < 1:
-                raise PlanError(f"{name} must be in (0, 1), got {value}.")
-        if (self.selection_released is None) != (self.selection_reference is None):
-            raise PlanError("--selection-released and --selection-reference must be given together, got one of them.")
-        if self.expect not in (Verdict.REFUTED, Verdict.NOT_REFUTED, Verdict.NOT_COMPUTABLE):
-            raise PlanError(
-                f"--expect must be REFUTED, NOT_REFUTED or NOT_COMPUTABLE, got {self.expect}: files hold no model that "
-                "did nothing."
-            )
-        for name in self.bounds:
-            if name not in deciding_bounds():
-                near = get_close_matches(name, deciding_bounds(), n=3, cutoff=0.4) or deciding_bounds()
-                kind = "which decides nothing" if name in BOUNDS else "which is unknown"
-                raise PlanError(f"--bound must be one that decides, got {name!r}, {kind}. Use {', '.join(near)}.")
-        if len(set(self.bounds)) < len(self.bounds):
-            raise PlanError(f"--bound must name every bound once, got {', '.join(self.bounds)}.")
-
-    @property
-    def deciding(self) -> tuple[str, ...]:
-        """The bounds that decide."""
-        return self.bounds or DEFAULT_BOUNDS
-
-    @property
-    def claim(self) -> Claim:
-        """What is tested."""
-        return claim_of_numbers(self.epsilon, self.mu, self.delta, _DIRECTIONS[self.directions])
-
-    def canonical(self) -> dict[str, Any]:
-        """As in the record."""
-        return asdict(self) | {"bounds": list(self.deciding), "expect": self.expect.value}
-
-    def sha256(self, runs: "Runs") -> str:
-        """Hash of the question: the options and the numbers, wherever the files lie, and whatever the seed."""
-        asked = self.canonical()
-        for name in ("seed", "released", "reference", "selection_released", "selection_reference", "title"):
-            asked.pop(name)
-        asked["scores"] = [None if file is None else file.sha256 for file in runs.files]
-        return sha256(canonical(asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +90,13 @@ class _Divided:
     selection: SelectionRuns
     test: TestRuns
     all: TestRuns
+    as_read: TestRuns
+
+    @property
+    def constant(self) -> bool:
+        """Whether all runs have one score."""
+        sides = (self.selection.released, self.selection.reference, self.all.released, self.all.reference)
+        return bool(np.ptp(np.concatenate(sides)) == 0)
 
     def sizes(self, name: str) -> Sizes:
         """Numbers of runs that a bound uses."""
@@ -218,7 +132,7 @@ def audit_scores(plan: ScorePlan, runs: Runs) -> tuple[Record, dict[str, Array]]
         histograms=_histograms(divided),
         remarks=_remarks(plan, runs, divided),
         failure_probability=plan.failure_probability,
-        shares={name: 1 / len(plan.deciding) for name in plan.deciding},
+        shares={name: plan.failure_probability / len(plan.deciding) for name in plan.deciding},
         replicas={"test": min(divided.test.sizes), "selection": min(divided.selection.sizes)},
         verdict=verdict,
         because=because,
@@ -229,7 +143,7 @@ def audit_scores(plan: ScorePlan, runs: Runs) -> tuple[Record, dict[str, Array]]
         title=plan.title,
         source="files",
         plan=plan.canonical(),
-        plan_sha256=plan.sha256(runs),
+        plan_sha256=plan.sha256(runs.files),
         seed=plan.seed,
         device="none",
         verdict=verdict,
@@ -246,11 +160,14 @@ def audit_scores(plan: ScorePlan, runs: Runs) -> tuple[Record, dict[str, Array]]
 
 
 def _divide(plan: ScorePlan, runs: Runs) -> _Divided:
-    whole = TestRuns(runs.released.values, runs.reference.values)
+    streams = Streams(plan.seed, (0,))
+    as_read = TestRuns(runs.released.values, runs.reference.values)
+    whole = TestRuns(shuffled(runs.released.values, streams), shuffled(runs.reference.values, streams))
     if runs.selection_released is not None and runs.selection_reference is not None:
-        return _Divided(SelectionRuns(runs.selection_released.values, runs.selection_reference.values), whole, whole)
-    selection, test = split(runs.released.values, runs.reference.values, plan.pilot, _generator(plan, "division"))
-    return _Divided(selection, test, whole)
+        selection = SelectionRuns(runs.selection_released.values, runs.selection_reference.values)
+        return _Divided(selection, whole, whole, as_read)
+    selection, test = split(runs.released.values, runs.reference.values, plan.pilot, streams)
+    return _Divided(selection, test, whole, as_read)
 
 
 def _generator(plan: ScorePlan, role: str) -> np.random.Generator:
@@ -259,27 +176,32 @@ def _generator(plan: ScorePlan, role: str) -> np.random.Generator:
 
 def _compute(name: str, plan: ScorePlan, divided: _Divided, failure_probability: float) -> LowerBound:
     chooses = BOUNDS[name].needs == "selection"
-    return compute(
+    anytime = BOUNDS[name].kind is Kind.ANYTIME
+    test = divided.test if chooses else divided.as_read if anytime and plan.in_order else divided.all
+    bound = compute(
         name,
         divided.selection if chooses else None,
-        divided.test if chooses else divided.all,
+        test,
         plan.claim,
         failure_probability=failure_probability,
         orientation=_ORIENTATIONS[plan.orientation],
     )
+    if anytime and not plan.in_order:  # in an order drawn afterwards, the number of runs must have been fixed before
+        return replace(bound, kind=Kind.CONFIDENCE, assumes=("independent arms, their sizes fixed beforehand",))
+    return bound
 
 
 def _line(name: str, plan: ScorePlan, divided: _Divided, failure_probability: float) -> Line:
     entry, orientation = BOUNDS[name], _ORIENTATIONS[plan.orientation]
     sizes = divided.sizes(name)
-    if min(sizes.test) < entry.least_runs:
+    reason = None
+    if divided.constant:
+        reason = "the score separates nothing: all runs of both sides have the same one"
+    elif min(sizes.test) < entry.least_runs:
+        reason = f"it takes at least {entry.least_runs} test runs a side, got {min(sizes.test)}"
+    if reason is not None:
         return line_without_numbers(
-            rung="C",
-            key=name,
-            title=entry.title,
-            subject="claim",
-            seeds="independent",
-            reason=f"it takes at least {entry.least_runs} test runs a side, got {min(sizes.test)}",
+            rung="C", key=name, title=entry.title, subject="claim", seeds="independent", reason=reason
         )
     bound = _compute(name, plan, divided, failure_probability)
     return score_line(bound, sizes, plan.claim, key=name, orientation=orientation, generator=_generator(plan, name))
@@ -287,6 +209,8 @@ def _line(name: str, plan: ScorePlan, divided: _Divided, failure_probability: fl
 
 def _estimate(name: str, plan: ScorePlan, divided: _Divided) -> list[Line]:
     """A comparison estimate; none where these scores do not allow it."""
+    if divided.constant:
+        return []
     try:
         bound = _compute(name, plan, divided, plan.failure_probability)
     except BadScores:
@@ -296,20 +220,9 @@ def _estimate(name: str, plan: ScorePlan, divided: _Divided) -> list[Line]:
 
 def _curve(divided: _Divided) -> TradeOffCurve:
     """Trade-off of all runs with its band; oriented so that large scores speak for the released side."""
-    released, reference = divided.all.released, divided.all.reference
     sign = 1 if np.median(divided.selection.released) >= np.median(divided.selection.reference) else -1
-    band = tradeoff_band(sign * released, sign * reference, _BAND_FAILURE_PROBABILITY)
-    return TradeOffCurve(
-        label="released",
-        alpha=band.alpha.tolist(),
-        beta=band.beta.tolist(),
-        band_alpha_lower=band.alpha_lower.tolist(),
-        band_beta_lower=band.beta_lower.tolist(),
-        band_alpha_upper=band.alpha_upper.tolist(),
-        band_beta_upper=band.beta_upper.tolist(),
-        band_failure_probability=_BAND_FAILURE_PROBABILITY,
-        score="as in the files" if sign == 1 else "as in the files, with its sign changed",
-    )
+    score = "as in the files" if sign == 1 else "as in the files, with its sign changed"
+    return tradeoff_curve("released", sign * divided.all.released, sign * divided.all.reference, score)
 
 
 def _histograms(divided: _Divided) -> list[Histogram]:
@@ -345,32 +258,38 @@ def _remarks(plan: ScorePlan, runs: Runs, divided: _Divided) -> list[str]:
     """What a reader must know of how the evidence arose."""
     n, m = divided.all.sizes
     found = [
+        "Files hold no model that did nothing, so that nothing shows whether such a model would be refuted.",
         f"{n} released runs and {m} reference runs were read. Every score must come from a run of its own, and the two "
         "sides from independent runs; nobody can see that from the numbers.",
         "The score must have been fixed before these runs were scored. One fitted on them makes every bound invalid.",
+        _division_remark(plan, runs, divided),
     ]
     reduced = [file for file in runs.files if file is not None and file.rows != file.values.size]
     if reduced:
         counts = ", ".join(f"{file.rows} rows of {file.values.size} runs" for file in reduced)
         found.append(f"Several scores of one run count as one, their mean: {counts}.")
-    if runs.selection_released is None:
-        k, j = divided.selection.sizes
-        found.append(
-            f"{k} released and {j} reference runs, drawn by seed {plan.seed} without a look at the scores, chose the "
-            "event; the others tested it."
-        )
     found.append(_orientation_remark(plan))
-    found.append(
-        "Both directions are claimed: to swap the two files changes no verdict."
-        if plan.directions == "both"
-        else f"Only one direction is claimed, {_DIRECTIONS[plan.directions].value}: it matters which file is which."
-    )
-    found.append("Files hold no model that did nothing, so that nothing shows whether such a model would be refuted.")
+    if plan.in_order:
+        found.append(
+            "The files were said to hold the runs in the order in which they were drawn: the e-process takes them so, "
+            "and holds even if one stopped drawing after a look. A file sorted by score would refute true claims."
+        )
+    if plan.directions != "both":
+        claimed = DIRECTIONS[plan.directions].value
+        found.append(f"Only one direction is claimed, {claimed}: it matters which file is which.")
     return [remark for remark in found if remark]
 
 
+def _division_remark(plan: ScorePlan, runs: Runs, divided: _Divided) -> str:
+    text = f"Seed {plan.seed} put the runs of each side into a random order"
+    if runs.selection_released is None:
+        k, j = divided.selection.sizes
+        text += f"; where a bound needs an event, the first {k} released and {j} reference runs chose it"
+    return f"{text}. The seed must have been fixed beforehand: the best of several makes every bound invalid."
+
+
 def _orientation_remark(plan: ScorePlan) -> str:
-    unaided = [name for name in plan.deciding if BOUNDS[name].needs != "selection"]
+    unaided = [name for name in plan.deciding if BOUNDS[name].needs == "orientation"]
     if not unaided:
         return ""
     if plan.orientation == "unknown":

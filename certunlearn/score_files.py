@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
+from scipy.stats import binom
 
-from audit.bounds.runs import checked_scores
+from audit.bounds.runs import checked_scores, holds
 from unlearning.errors import BadScores
 from unlearning.record import sha256
 
@@ -26,6 +28,7 @@ Array = NDArray[np.float64]
 
 _UNREADABLE = (ValueError, EOFError, OSError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error, SyntaxError)
 _LARGEST = 1e100  # squares must stay finite
+_COINCIDENCE = 1e-3  # chance below which recurring scores are taken for copies
 _PARQUET = (".parquet", ".pq")
 
 
@@ -107,23 +110,51 @@ def read_scores(source: str, columns: Columns, *, option: str) -> ScoreFile:
     return ScoreFile(source, scores, rows, runs, sha256(np.ascontiguousarray(scores, dtype="<f8").tobytes()))
 
 
-def refuse_overlap(selection: ScoreFile, test: ScoreFile, *, option: str, other: str) -> None:
-    """Refuse runs that would choose what they test, and one file for both sides.
+def refuse_overlap(first: ScoreFile, second: ScoreFile, *, option: str, other: str) -> None:
+    """Refuse two files with runs in common, as far as their numbers show it; discrete scores recur and are let through.
+
+    Of the values that two files hold twice in all, independent runs of whatever laws put both into one file at least as
+    often as one into each. Many more of the latter are copies, in whatever order.
 
     Raises:
-        BadScores: both name the same file and column, hold the same numbers, or share runs.
+        BadScores: both name the same file and column, or hold the same numbers in the same order or too many of the
+            same ones.
     """
-    same_place = _place(selection.source) == _place(test.source)
-    constant = np.ptp(selection.values) == 0
-    if same_place or (selection.sha256 == test.sha256 and not constant):
+    if _place(first.source) == _place(second.source) or _same_sequence(first.values, second.values):
         raise BadScores(
-            f"{option} and {other} must be different scores, got {selection.source} and {test.source} with the same "
+            f"{option} and {other} must be different scores, got {first.source} and {second.source} with the same "
             "numbers. Name another file."
+        )
+    once, twice = _recurring(first.values, second.values)
+    if binom.sf(once - 1, once + twice, 0.5) < _COINCIDENCE:
+        raise BadScores(
+            f"{option} and {other} must hold different runs, got {once} scores that stand once in each of "
+            f"{first.source} and {second.source}, and {twice} that stand twice in one: independent runs recur less "
+            "often. Leave the copies out of one."
         )
 
 
+def _same_sequence(first: Array, second: Array) -> bool:
+    """Whether two files agree number by number, and tied numbers do not explain it."""
+    if not np.array_equal(first, second):
+        return False
+    ties = np.unique(first, return_counts=True)[1]
+    orders = gammaln(first.size + 1) - gammaln(ties + 1).sum()  # logarithm of how many the same numbers have
+    return bool(orders > -np.log(_COINCIDENCE))
+
+
+def _recurring(first: Array, second: Array) -> tuple[int, int]:
+    """How many values stand once in each file, and how many twice in one and never in the other."""
+    values, place = np.unique(np.concatenate([first, second]), return_inverse=True)
+    one, two = (np.bincount(part, minlength=values.size) for part in (place[: first.size], place[first.size :]))
+    both = one + two == 2
+    return int((both & (one == 1)).sum()), int((both & (one != 1)).sum())
+
+
 def refuse_shared_runs(selection: ScoreFile, test: ScoreFile, *, option: str, other: str) -> None:
-    """Refuse runs that both choose and are tested.
+    """Refuse runs of one side that both choose and are tested.
+
+    The two sides may number their runs alike: names are compared within a side, numbers between all files.
 
     Raises:
         BadScores: a run is in both files.
@@ -178,7 +209,8 @@ def _numpy(path: Path, option: str) -> NDArray[Any]:
             return np.asarray(np.load(file, allow_pickle=False))
     except _UNREADABLE as error:
         raise BadScores(
-            f"{option} must be a readable .npy file of numbers, got {path} ({_first(error)}). Write it with numpy.save."
+            f"{option} must be a readable .npy file of numbers, got {path} ({_unread(error)}). Write it with numpy."
+            "save, as an array of floats."
         ) from error
 
 
@@ -195,7 +227,7 @@ def _archive(
         raise
     except (*_UNREADABLE, AttributeError, TypeError) as error:
         raise BadScores(
-            f"{option} must be a readable .npz file of numbers, got {path} ({_first(error)}). Write it with numpy."
+            f"{option} must be a readable .npz file of numbers, got {path} ({_unread(error)}). Write it with numpy."
             "savez, without objects and without encryption."
         ) from error
 
@@ -216,6 +248,11 @@ def _table(
     first = [cell.strip() for cell in lines[0][1]]
     if named is None and identifier is None and len(first) == 1 and _is_number(first[0]):
         return _parsed([(number, row[0]) for number, row in lines], option, path), None
+    if all(_is_number(cell) for cell in first):
+        raise BadScores(
+            f"{option} must have a first line that names its columns, got the numbers {', '.join(first[:4])} in "
+            f"{path}. Write a line of names above them."
+        )
     chosen = first.index(_chosen(first, named, option, path, "column"))
     body = lines[1:]
     for number, row in body:
@@ -233,6 +270,11 @@ def _parsed(cells: list[tuple[int, str]], option: str, path: Path) -> Array:
     for number, cell in cells:
         if not _is_number(cell) or not np.isfinite(float(cell)):
             raise BadScores(f"{option} must hold finite numbers, got {cell.strip()!r} in line {number} of {path}.")
+        if _is_whole(cell) and not holds(int(cell)):
+            raise BadScores(
+                f"{option} must hold integers that float64 holds exactly, got {cell.strip()} in line {number} of "
+                f"{path}. Subtract one number from all scores."
+            )
         values.append(float(cell))
     return np.asarray(values, dtype=np.float64)
 
@@ -243,6 +285,10 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_whole(cell: str) -> bool:
+    return cell.strip().lstrip("+-").isdecimal()
 
 
 def _parquet(
@@ -320,6 +366,12 @@ def _refuse_repeated(runs: tuple[str, ...], option: str, source: str) -> None:
 def _kind(raw: NDArray[Any]) -> str:
     names = {"O": "objects", "S": "text", "U": "text", "M": "dates", "m": "durations", "V": "records", "c": "complex"}
     return names[raw.dtype.kind]
+
+
+def _unread(error: Exception) -> str:
+    """Why numpy read nothing, without its advice to unpickle."""
+    text = _first(error)
+    return "it holds Python objects, which are never unpickled" if "allow_pickle" in text else text
 
 
 def _first(error: Exception) -> str:

@@ -53,6 +53,9 @@ def scores(
     orientation: Annotated[
         Orientation, typer.Option("--orientation", help="Side that large scores speak for; for bounds without pilot.")
     ] = Orientation.UNKNOWN,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Files hold the runs as they were drawn, unsorted; for the e-process.")
+    ] = False,
     column: Annotated[
         str | None, typer.Option("--column", help="Column or array of the scores, in every file.")
     ] = None,
@@ -76,7 +79,8 @@ def scores(
     """
     from .circumstances import exit_status
     from .output import check_output, write_output
-    from .score_audit import ScorePlan, audit_scores, read_runs
+    from .score_audit import audit_scores, read_runs
+    from .score_plan import ScorePlan
     from .summary import explain, summary
 
     plan = ScorePlan(
@@ -93,6 +97,7 @@ def scores(
         failure_probability=failure_probability,
         seed=seed,
         orientation=orientation.value,
+        in_order=in_order,
         column=column,
         cluster=cluster,
         run=run,
@@ -100,7 +105,7 @@ def scores(
         expect=expect,
     )
     runs = read_runs(plan)
-    asked = plan.sha256(runs)
+    asked = plan.sha256(runs.files)
     check_output(out, asked, fresh=fresh)
     record, arrays = audit_scores(plan, runs)
     written = write_output(out, record, arrays)

@@ -27,7 +27,7 @@ def build(record: Record) -> Document:
         cost(record),
         limits(evidence),
         reproduce(record),
-        glossary(),
+        glossary(evidence),
     )
     made = f"{plural(len(rows), 'row')}, {plural(len(evidence.controls), 'control')}"
     if evidence.source == "files":

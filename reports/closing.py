@@ -1,13 +1,22 @@
 """What follows the rows: constants, controls, accuracy, cost, limits, reproduction, glossary."""
 
 from unlearning.record import Control, DatasetFacts, Evidence, Record, TaskFacts
-from unlearning.verdict import MEANING
 
 from .document import Block, Bullets, Cell, Code, Column, Details, Facts, Paragraph, Section, Table
 from .front import caveats
 from .numerals import MISSING, count, duration, exact, number, percent, storage
 from .plan_text import toml
-from .wording import DISCLAIMER, GLOSSARY, STATUS_MEANING, constants_table, plural, word
+from .wording import (
+    DISCLAIMER,
+    DISCLAIMER_OF_SCORES,
+    GLOSSARY,
+    GLOSSARY_OF_SCORES,
+    STATUS_MEANING,
+    constants_table,
+    meanings,
+    plural,
+    word,
+)
 
 # titles only: paragraphs are for lawyers to name
 _QUESTIONS = (
@@ -18,6 +27,13 @@ _QUESTIONS = (
     ("Power, controls, caveats", "NIST AI RMF, MEASURE 2.10: privacy risk is examined and documented"),
     ("Plan, circumstances", "ISO/IEC 42001: artificial intelligence management system"),
 )
+_PARTS_OF_SCORES = {  # of a report on files, which holds less
+    "Verdict, finding, distances": "Verdict, finding",
+    "Rungs C to E": "Rung C",
+    "Claim, constants with status": "Claim",
+    "Power, controls, caveats": "Power, caveats",
+    "Plan, circumstances": "What was asked for, circumstances",
+}
 
 
 def constants(evidence: Evidence) -> Section:
@@ -29,8 +45,9 @@ def constants(evidence: Evidence) -> Section:
 
 
 def _task(task: TaskFacts, place: int) -> Section:
+    size = plural(task.parameters, "parameter")
     facts = (
-        ("Model", f"{task.model}, {count(task.parameters)} parameters"),
+        ("Model", task.model if task.model.endswith("parameters") else f"{task.model}, {size}"),
         ("Recipe", task.recipe),
         ("Regularisation", exact(task.regularisation)),
         ("Request", f"{task.request} ({plural(task.request_size, 'record')})"),
@@ -184,10 +201,11 @@ def limits(evidence: Evidence) -> Section:
         Column("Part of this report", "text", 1.4),
         Column("Question it informs, and does not decide", "text", 2.6),
     )
-    mapping = Table("Where this evidence can be used.", columns, tuple((Cell(a), Cell(b)) for a, b in _QUESTIONS))
-    return Section(
-        "limits", "What does this not show?", (Bullets(tuple(caveats(evidence))), Paragraph(DISCLAIMER), mapping)
-    )
+    from_files = evidence.source == "files"
+    cells = tuple((Cell(_PARTS_OF_SCORES.get(a, a) if from_files else a), Cell(b)) for a, b in _QUESTIONS)
+    mapping = Table("Where this evidence can be used.", columns, cells)
+    disclaimer = Paragraph(DISCLAIMER_OF_SCORES if from_files else DISCLAIMER)
+    return Section("limits", "What does this not show?", (Bullets(tuple(caveats(evidence))), disclaimer, mapping))
 
 
 def reproduce(record: Record) -> Section:
@@ -225,9 +243,10 @@ def reproduce(record: Record) -> Section:
     return Section("reproduce", "How to reproduce it?", (Paragraph(text), *blocks))
 
 
-def glossary() -> Section:
+def glossary(evidence: Evidence) -> Section:
     """Words, and the verdicts."""
-    verdicts = Facts(tuple((verdict.value, meaning) for verdict, meaning in MEANING.items()))
-    return Section(
-        "glossary", "What do the words mean?", (Facts(GLOSSARY), Paragraph("", "The five verdicts"), verdicts)
-    )
+    from_files = evidence.source == "files"
+    found = meanings(from_files=from_files)
+    verdicts = Facts(tuple((verdict.value, meaning) for verdict, meaning in found.items()))
+    words = Facts(GLOSSARY_OF_SCORES if from_files else GLOSSARY)
+    return Section("glossary", "What do the words mean?", (words, Paragraph("", "The verdicts"), verdicts))

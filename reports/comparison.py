@@ -23,9 +23,12 @@ def findings_table(evidence: Evidence) -> Table:
         Column("would\u00a0refute ε\u00a0≥"),
     )
     rows = tuple(_finding(place, row) for place, row in enumerate(evidence.rows, start=1))
+    source, distances = "released models", " Achieved and doing nothing: exact, from noise-free distances."
+    if evidence.source == "files":
+        source, distances = "these scores", ""
     caption = (
-        "Verdict and ε by row. Lower bound: from released models, at the row’s failure probability. Achieved and doing "
-        f"nothing: exact, from noise-free distances. Would refute: with probability .8. {MISSING}: not computable."
+        f"Verdict and ε by row. Lower bound: from {source}, at the row’s failure probability.{distances} Would refute: "
+        f"with probability .8. {MISSING}: not computable."
     )
     return Table(caption, columns, rows)
 

@@ -10,7 +10,19 @@ from .comparison import findings_table
 from .document import Block, Bullets, Cell, Column, Facts, Paragraph, Table
 from .numerals import exact, number
 from .readings import RUNGS, computed, detectable, rung_lines, standing, worst_outcome
-from .wording import DISCLAIMER, NOT_RUN, called, ended, failure, listing, plural, reference, stamp, word
+from .wording import (
+    DISCLAIMER,
+    DISCLAIMER_OF_SCORES,
+    NOT_RUN,
+    called,
+    ended,
+    failure,
+    listing,
+    plural,
+    reference,
+    stamp,
+    word,
+)
 
 _CAVEATS = 5
 
@@ -33,7 +45,7 @@ def front(record: Record) -> tuple[Block, ...]:
             ("Date", circumstances.date),
             ("Seed and failure probability", f"{evidence.seed} · {failure(evidence)}"),
         )),
-        Paragraph(DISCLAIMER, role="note"),
+        Paragraph(DISCLAIMER_OF_SCORES if evidence.source == "files" else DISCLAIMER, role="note"),
     )
 
 
@@ -89,15 +101,16 @@ def power_sentence(evidence: Evidence) -> str:
     """What the audit would have refuted with probability .8, over the rows."""
     found = [(row, best) for row in evidence.rows if (best := detectable(row)) is not None]
     blind = [called(row) for row in evidence.rows if detectable(row) is None]
+    source = "from these scores" if evidence.source == "files" else "from released models"
     if not found:
         return (
-            "No line of this audit states which ε it would have refuted from released models: "
+            f"No line of this audit states which ε it would have refuted {source}: "
             "its power is not computable, and its silence means nothing."
         )
     ordered = sorted(found, key=lambda pair: pair[1][0])
     low, high = ordered[0], ordered[-1]
     least = number(low[1][0], rounding="up")
-    text = f"From released models this audit would have refuted ε ≥ {least} with probability .8"
+    text = f"{source.capitalize()} this audit would have refuted ε ≥ {least} with probability .8"
     most = number(high[1][0], rounding="up")
     if len(found) > 1 and most == least:
         text += f" in each of {len(found)} rows"
@@ -120,6 +133,7 @@ def rungs_table(evidence: Evidence) -> Table:
         if not found and evidence.source == "files":
             continue
         title = Cell(f"{rung}. {name}")
+        who = "someone who sees one score of each model" if evidence.source == "files" else attacker
         if not found:
             cell, text, rank = Cell(NOT_RUN, tone="absent"), "No evidence either way.", len(order)
         else:
@@ -127,7 +141,7 @@ def rungs_table(evidence: Evidence) -> Table:
             worst = worst_outcome(deciding)
             cell, rank = word(worst), order.index(worst)
             text = _rung_sentence(evidence, rung)
-        lines.append((rank, rung, (title, cell, Cell(text), Cell(attacker))))
+        lines.append((rank, rung, (title, cell, Cell(text), Cell(who))))
     columns = (
         Column("Rung", "word"),
         Column("Worst outcome", "word"),
@@ -166,7 +180,8 @@ def caveats(evidence: Evidence) -> list[str]:
     if wrong:
         found.append(f"Controls contradicted their predictions ({listing(wrong, 4)}): the audit itself is in doubt.")
     if evidence.source == "files":
-        return found + _caveats_of_scores(evidence)
+        first, *others = _caveats_of_scores(evidence)
+        return [first, *found, *others]
     if not evidence.controls:
         found.append("No control was run: nothing shows that this audit would have caught a planted defect.")
     refused = [called(row) for row in rows if row.certificate is not None and row.certificate.refused_replicas]

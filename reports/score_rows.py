@@ -4,8 +4,8 @@ from unlearning.record import Row
 
 from . import figures
 from .document import Block, Bullets, Facts, Figure, Paragraph, Section
+from .evidence import answer, evidence
 from .numerals import count, exact
-from .rows import answer, evidence
 from .wording import NOT_COMPUTABLE, directions, ended, plain_reading, promise, reference, seed_policy, stamp
 
 

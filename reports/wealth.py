@@ -19,6 +19,8 @@ def stopping(wealth: Wealth, salt: str) -> list[Block]:
     drawn = f"{count(wealth.drawn)} of at most {plural(wealth.allowed, 'pair')} of runs were drawn"
     if wealth.refuted_after is None:
         told = f"{drawn}: the wealth never refuted the claim."
+        if wealth.drawn < wealth.allowed:
+            told = f"{drawn}: rung A, which is exact, refuted, and the round ended."
     else:
         told = (
             f"{drawn}: the wealth refuted the claim after {plural(wealth.refuted_after, 'pair')}, and the round ended."

@@ -13,6 +13,11 @@ DISCLAIMER = (
     "This report is technical evidence, not a legal conclusion. It speaks of released weights under the threat model "
     "named here; it does not show that a provider deleted anything, nor where else copies of the data remain."
 )
+DISCLAIMER_OF_SCORES = (
+    "This report is technical evidence, not a legal conclusion. It speaks of scores that somebody computed, and of the "
+    "models behind them only as far as each score came from a run of its own; it does not show that a provider deleted "
+    "anything, nor where else copies of the data remain."
+)
 NOT_RUN = "not run in this plan"
 NOT_COMPUTABLE = "not computable"
 STATUS_MEANING = {
@@ -22,11 +27,11 @@ STATUS_MEANING = {
     Status.ASSUMED: "taken on trust",
     Status.VIOLATED: "shown to be false here",
 }
-OUTCOME_MEANING = {
-    Outcome.REFUTED: "contradicts the promise",
-    Outcome.NOT_REFUTED: "found no contradiction",
-    Outcome.NOT_COMPUTABLE: "could say nothing",
-    Outcome.ERROR: "failed",
+OUTCOME_MEANING = {  # of one line, and of several
+    Outcome.REFUTED: ("contradicts the promise", "contradict the promise"),
+    Outcome.NOT_REFUTED: ("found no contradiction",) * 2,
+    Outcome.NOT_COMPUTABLE: ("could say nothing",) * 2,
+    Outcome.ERROR: ("failed",) * 2,
 }
 GLOSSARY = (
     ("Unlearning", "changing a trained model so that it is as if some records had never been used."),
@@ -62,14 +67,32 @@ GLOSSARY = (
     ("Control", "a defect planted on purpose, or a retrained model in disguise, that tests the audit."),
     ("Failure probability", "probability that a true promise is refuted by bad luck."),
 )
+_SHARED = ("ε, δ", "μ-GDP", "Lower bound on ε", "Power", "Failure probability")
+GLOSSARY_OF_SCORES = (
+    ("Run", "training, unlearning and release with random numbers of their own; here, one score of one model."),
+    ("Score", "a number computed of one model elsewhere, by a rule that was fixed before these models were scored."),
+    ("Released, reference", "the two files: models that are said to be as if retrained, and what they are held to."),
+    ("Event", "scores on one side of a threshold, which was chosen on runs that do not test it."),
+    ("Trade-off", "for every test: α, how often it fires on reference runs, against β, how often it misses released."),
+    *((name, meaning) for name, meaning in GLOSSARY if name in _SHARED),
+)
+_OF_SCORES = {
+    Verdict.REFUTED: MEANING[Verdict.REFUTED],
+    Verdict.NOT_COMPUTABLE: "These scores could not have shown a breach; they say nothing about the models.",
+    Verdict.NOT_REFUTED: (
+        "No evidence against the promise within the power stated; no model that did nothing was there to test."
+    ),
+}
 
 
-_OF_SCORES = "No evidence against the promise within the power stated; no model that did nothing was there to test."
+def meanings(*, from_files: bool) -> dict[Verdict, str]:
+    """The verdicts that a record can hold, with their meanings."""
+    return _OF_SCORES if from_files else MEANING
 
 
 def stamp(verdict: Verdict, large: bool = False, of: int = 1, *, from_files: bool = False) -> Stamp:
     """A verdict with its meaning; the verdict of several rows is that of the worst."""
-    meaning = _OF_SCORES if from_files and verdict is Verdict.NOT_REFUTED else MEANING[verdict]
+    meaning = meanings(from_files=from_files).get(verdict, MEANING[verdict])
     if of > 1:
         meaning = f"The worst of {of} rows: {meaning[0].lower()}{meaning[1:]}"
     return Stamp(verdict.value, meaning, large)

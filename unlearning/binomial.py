@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
+SMALLEST = 1e-100  # failure probability: below, quantiles of the Beta law lose their digits
+
 
 def clopper_pearson_lower(successes: ArrayLike, trials: int, failure_probability: float) -> NDArray[np.float64]:
     """Lower confidence limit of a binomial proportion.
@@ -39,8 +41,8 @@ def _checked(successes: ArrayLike, trials: int, failure_probability: float) -> N
     count = np.asarray(successes, dtype=np.float64)
     if trials < 1:
         raise ValueError(f"trials must be >= 1, got {trials}.")
-    if not 0 < failure_probability < 1:
-        raise ValueError(f"failure_probability must be in (0, 1), got {failure_probability}.")
+    if not SMALLEST <= failure_probability < 1:
+        raise ValueError(f"failure_probability must be in [{SMALLEST:g}, 1), got {failure_probability}.")
     if np.any((count < 0) | (count > trials) | (count != np.round(count))):
         raise ValueError(f"successes must be whole numbers between 0 and {trials}, got {successes!r}.")
     return count

@@ -7,7 +7,6 @@ from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
 from unlearning.claim import Claim
 from unlearning.tradeoff import epsilon_lower_at_event, mu_lower_at_event
 
-from .fixed_event import in_event
 from .result import Event, Kind, LowerBound
 from .runs import SelectionRuns, TestRuns
 from .selection import most_telling_event
@@ -15,7 +14,7 @@ from .selection import most_telling_event
 
 def counts(test: TestRuns, event: Event) -> tuple[int, int]:
     """Runs of each arm that fall into the event."""
-    released, reference = (in_event(a, event.threshold, event.orientation) for a in (test.released, test.reference))
+    released, reference = (event.contains(a) for a in (test.released, test.reference))
     return int(released.sum()), int(reference.sum())
 
 

@@ -23,9 +23,9 @@ from unlearning.claim import Claim
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
 from .e_value import Array, Bets, ClaimedTradeOff, bets_against, epsilon_delta_bets, gaussian_bets
-from .fixed_event import in_event
 from .result import Event, Kind, LowerBound
 from .runs import SelectionRuns, TestRuns
+from .selection import Candidates
 
 FIRST_EVENT = 2  # pairs after which an event is first chosen where there are no selection runs
 _NEXT_EVENT = 1.5  # times as many pairs before it is chosen again
@@ -95,7 +95,7 @@ def _average(logs: Array) -> Array:
 
 
 def _inside(event: Event, scores: Array) -> int:
-    return int(in_event(scores, event.threshold, event.orientation).sum())
+    return int(event.contains(scores).sum())
 
 
 def choose_growing_event(released: Array, reference: Array, tradeoff: ClaimedTradeOff) -> Event | None:
@@ -104,21 +104,16 @@ def choose_growing_event(released: Array, reference: Array, tradeoff: ClaimedTra
     Estimates are moved towards the claim by one standard error, so that no event is chosen for one lucky run. Where no
     event contradicts the claim, the one that contradicts a claim as near to it as possible; None where none does.
     """
-    pooled = np.unique(np.concatenate([released, reference]))
-    if pooled.size < 2:
+    if not (released.size and reference.size):
         return None
-    cuts = (pooled[1:] + pooled[:-1]) / 2
-    cuts = cuts[np.unique(np.linspace(0, cuts.size - 1, min(cuts.size, _CUTS)).round().astype(int))]
-    above = [side.size - np.searchsorted(np.sort(side), cuts) for side in (released, reference)]
-    p, q = (
-        np.concatenate([inside, side.size - inside]) for inside, side in zip(above, (released, reference), strict=True)
-    )
-    p_low, q_high = _shifted(p, released.size, -_CAUTION), _shifted(q, reference.size, _CAUTION)
+    events = Candidates.of(released, reference, _CUTS)
+    p_low = _shifted(events.released, released.size, -_CAUTION)
+    q_high = _shifted(events.reference, reference.size, _CAUTION)
     for share in _EASIER:
         growth = bets_against(p_low, q_high, _scaled(tradeoff, share)).growth(p_low, q_high)
         best = int(np.argmax(growth))
         if growth[best] > 0:
-            return Event(float(cuts[best % cuts.size]), 1 if best < cuts.size else -1)
+            return events.event(best)
     return None
 
 
@@ -169,7 +164,7 @@ def stretches(selection: SelectionRuns | None, test: TestRuns, tradeoff: Claimed
             nothing = np.zeros(last - first, dtype=bool)
             yield Stretch(first, last, None, Estimate(), nothing, nothing)
         else:
-            inside = [in_event(side, event.threshold, event.orientation) for side in now]
+            inside = [event.contains(side) for side in now]
             yield Stretch(first, last, event, Estimate.of(event, *past), *inside)
         first, last = last, math.ceil(last * _NEXT_EVENT)
 

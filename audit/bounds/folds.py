@@ -1,6 +1,7 @@
 """K folds: an event chosen on each fold, and certified on all other runs at α/K.
 
-Fold k holds the runs k, k + K, k + 2K, … of each arm: a division that looks at no score. Runs are independent, so the
+Fold k holds the runs k, k + K, k + 2K, … of each arm: a division that looks at no score, provided that the order of the
+runs does not depend on their scores (`shuffled` draws one that does not). Runs are independent, so the
 event of fold k is fixed for the runs of the other folds, and its joint test errs with probability ≤ α/K. All K hold
 together except with probability ≤ α (the folds share runs, which the union bound does not mind), so that the largest of
 the K lower bounds is one.
@@ -23,7 +24,7 @@ def folds_epsilon_lower(test: TestRuns, claim: Claim, failure_probability: float
     """Largest lower bounds on ε and on μ over the folds; needs two runs of each arm.
 
     Guarantee: at most the true ε and μ where the two arms are independent, except with probability ≤
-    failure_probability.
+    failure_probability. The order of the runs must not depend on their scores.
     """
     folds = min(FOLDS, *test.sizes)
     bounds = [_of_fold(test, fold, folds, claim, failure_probability / folds) for fold in range(folds)]

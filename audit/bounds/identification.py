@@ -154,7 +154,9 @@ def identification_lower(
         runs_reference=0,
         counts_released=hits,
         event=f"V ≥ {cut} of {game.guesses} named right",
-        assumes=(f"the claim covers requests of {_sizes(game)} of the candidates",),
+        assumes=(
+            f"the claim covers requests of {_sizes(game)} of the candidates, on the training set without the others",
+        ),
         derivation={
             "m": game.candidates,
             "r": game.guesses,

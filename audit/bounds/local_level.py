@@ -24,6 +24,8 @@ _EVERY_RANK = 1000  # runs up to which every order statistic is a rank
 _SPACING = 0.15  # between ranks beyond, in standard deviations of the count
 _BONFERRONI_RANKS = 512
 _LEVEL_ACCURACY = 2e-3
+_SMALLEST_EXACT = 1e-13
+_MOST_STEPS = 60
 _LEFT_OUT = 1e-17
 
 Array = NDArray[np.float64]
@@ -95,13 +97,13 @@ def local_level_lower(runs: int, failure_probability: float) -> float:
     """Local level η at which the lower limits at all ranks hold together.
 
     Guarantee: P(some limit fails) ≤ failure_probability; exact up to 2e-3 of η, rounded down, for up to 20,000 runs,
-    Bonferroni beyond.
+    Bonferroni beyond, and for failure probabilities below 1e-13, where sums of probabilities lose their digits.
 
     >>> local_level_lower(1, 0.05) <= 0.05
     True
     """
     at = ranks(runs)
-    if runs > MOST_EXACT:
+    if runs > MOST_EXACT or failure_probability < _SMALLEST_EXACT:
         return failure_probability / at.size
 
     def excess(level: float) -> float:
@@ -112,13 +114,15 @@ def local_level_lower(runs: int, failure_probability: float) -> float:
         return failure_probability
     level, slope = np.log(failure_probability) - np.log(max(1.0, 1.1 * np.log(runs) ** 1.9)), 0.9
     found = excess(float(np.exp(level)))
-    while not -_LEVEL_ACCURACY <= found <= 0:
+    for _ in range(_MOST_STEPS):
+        if -_LEVEL_ACCURACY <= found <= 0:
+            return float(np.exp(level))
         # the excess is nearly linear in ln η; the aim is the middle of what is accepted
         step = float(np.clip((-_LEVEL_ACCURACY / 2 - found) / slope, -2, 2))
         before, level = found, min(level + step, np.log(failure_probability))
         found = excess(float(np.exp(level)))
         slope = min(max((found - before) / step, 0.3), 3.0)
-    return float(np.exp(level))
+    return failure_probability / at.size
 
 
 @lru_cache(maxsize=64)

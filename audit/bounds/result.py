@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from unlearning.claim import Claim, SeedPolicy
 from unlearning.tradeoff import Directions
 
@@ -23,7 +26,7 @@ DECIDING = (Kind.EXACT, Kind.CONFIDENCE, Kind.ANYTIME)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """{orientation·score ≥ orientation·threshold}, fixed before the test runs."""
+    """{score ≥ threshold}, or for orientation −1 its complement {score < threshold}; fixed before the test runs."""
 
     threshold: float
     orientation: int = 1
@@ -39,9 +42,13 @@ class Event:
         if math.isnan(self.threshold):
             raise ValueError("threshold must be a number, got nan.")
 
+    def contains(self, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which scores lie in the event."""
+        return np.asarray((scores >= self.threshold) == (self.orientation == 1))
+
     def __str__(self) -> str:
         """The event in symbols."""
-        return f"score {'≥' if self.orientation == 1 else '≤'} {self.threshold:.4g}"
+        return f"score {'≥' if self.orientation == 1 else '<'} {self.threshold:.4g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ orientation) is chosen on `SelectionRuns`; bounds take `TestRuns`. They are diff
 an event cannot be used to test it.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unlearning.errors import BadScores
+from unlearning.streams import Streams
 
 Array = NDArray[np.float64]
+
+_WHOLE = 2**53  # up to here float64 holds every integer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +68,8 @@ def checked_scores(name: str, scores: ArrayLike) -> Array:
     unlearning.errors.BadScores: released must hold finite scores, got nan at position 1.
 
     Raises:
-        BadScores: they are no numbers, not one-dimensional, none at all, or not all finite.
+        BadScores: they are no numbers, not one-dimensional, none at all, not all finite, or integers that float64 does
+            not hold.
     """
     try:
         array = np.asarray(scores)
@@ -73,7 +78,10 @@ def checked_scores(name: str, scores: ArrayLike) -> Array:
     if array.dtype.kind not in "fiub":
         raise BadScores(f"{name} must hold real numbers, got {array.dtype}.")
     if array.ndim != 1:
-        raise BadScores(f"{name} must hold one score per run, shape [n], got shape {list(array.shape)}.")
+        raise BadScores(
+            f"{name} must hold one score per run, shape [n], got shape {list(array.shape)}. Flatten it where "
+            "every number is a run of its own; where a run has several, average them."
+        )
     values = np.ascontiguousarray(array, dtype=np.float64)
     if values.size == 0:
         raise BadScores(f"{name} must hold at least one run, got none.")
@@ -81,7 +89,27 @@ def checked_scores(name: str, scores: ArrayLike) -> Array:
     if not finite.all():
         first = int(np.flatnonzero(~finite)[0])
         raise BadScores(f"{name} must hold finite scores, got {values[first]} at position {first}.")
+    if array.dtype.kind in "iu":
+        _refuse_lossy(name, array, values)
     return values
+
+
+def holds(written: int) -> bool:
+    """Whether float64 holds an integer exactly.
+
+    >>> holds(2**53), holds(2**53 + 1)
+    (True, False)
+    """
+    return abs(written) <= _WHOLE or int(float(written)) == written
+
+
+def _refuse_lossy(name: str, integers: NDArray[np.integer], values: Array) -> None:
+    for place in np.flatnonzero(np.abs(values) >= _WHOLE):
+        if not holds(int(integers[place])):
+            raise BadScores(
+                f"{name} must hold integers that float64 holds exactly, got {integers[place]} at position {place}. "
+                "Subtract one number from all scores."
+            )
 
 
 def check_test_runs(runs: object) -> None:
@@ -97,18 +125,33 @@ def check_test_runs(runs: object) -> None:
         )
 
 
-def split(
-    released: ArrayLike, reference: ArrayLike, share: float, generator: np.random.Generator
-) -> tuple[SelectionRuns, TestRuns]:
+def shuffled(scores: ArrayLike, streams: Streams) -> Array:
+    """Scores [n] in an order drawn from the seed and the scores themselves, so that no bound sees how they were sorted.
+
+    Every arm has a stream of its own, named by its numbers and not by its side: exchanged arms get the same orders.
+
+    Args:
+        scores: [n].
+        streams: of one replica.
+
+    Raises:
+        BadScores: bad scores.
+    """
+    values = checked_scores("scores", scores) + 0.0  # no negative zeros
+    numbers = hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()
+    return values[streams.child("scores", int(numbers, 16)).generator("order", 0).permutation(values.size)]
+
+
+def split(released: ArrayLike, reference: ArrayLike, share: float, streams: Streams) -> tuple[SelectionRuns, TestRuns]:
     """Divide runs at random into those that choose and those that are tested.
 
-    The division is drawn without looking at the scores, so that it is valid whatever the order of the runs.
+    The first of the `shuffled` runs of each arm choose, so that the division is valid whatever the order they came in.
 
     Args:
         released: scores [n].
         reference: scores [m].
         share: of the runs that choose, in (0, 1).
-        generator: of the division.
+        streams: of the division, one replica.
 
     Raises:
         BadScores: there are too few runs to divide, or bad ones.
@@ -121,8 +164,8 @@ def split(
         values = checked_scores(name, scores)
         if values.size < 2:
             raise BadScores(f"{name} must hold at least 2 runs to divide them, got {values.size}.")
-        order = generator.permutation(values.size)
+        order = shuffled(values, streams)
         cut = min(max(1, round(share * values.size)), values.size - 1)
-        chosen.append(values[order[:cut]])
-        tested.append(values[order[cut:]])
+        chosen.append(order[:cut])
+        tested.append(order[cut:])
     return SelectionRuns(*chosen), TestRuns(*tested)

@@ -13,7 +13,7 @@ to 5,000 selection runs: 1 is best for μ, which the tails magnify, and .3 for �
 Only choice, no bound: whatever is chosen here is tested on other runs.
 """
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from scipy.special import ndtri
 from unlearning.claim import Claim
 from unlearning.tradeoff import Directions, GaussianTradeOff
 
-from .fixed_event import in_event
 from .result import Event
 from .runs import SelectionRuns
 
@@ -33,30 +32,44 @@ _NONE = 1e-12  # in place of a probability 0 under a logarithm
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Events that can be chosen, each [J]: {score ≥ t} and their complements, and the selection runs inside.
+
+    Thresholds are values of the scores: a strictly increasing transform of all scores changes no event, and exchanging
+    the sides changes none either.
+    """
+
+    thresholds: Array
+    orientations: NDArray[np.int64]
+    released: NDArray[np.int64]
+    reference: NDArray[np.int64]
+
+    @staticmethod
+    def of(released: Array, reference: Array, most: int) -> "Candidates":
+        """At most `most` events and their complements, evenly over the ranks; none holds all, if the scores differ."""
+        pooled = np.unique(np.concatenate([released, reference]))
+        last = pooled.size - 1
+        cuts = pooled[np.unique(np.linspace(min(1, last), last, min(max(1, last), most)).round().astype(np.int64))]
+        above = [side.size - np.searchsorted(np.sort(side), cuts) for side in (released, reference)]
+        inside = (np.concatenate([a, side.size - a]) for a, side in zip(above, (released, reference), strict=True))
+        return Candidates(np.tile(cuts, 2), np.repeat(np.array([1, -1]), cuts.size), *inside)
+
+    def event(self, place: int) -> Event:
+        """One of them."""
+        return Event(float(self.thresholds[place]), int(self.orientations[place]))
+
+
 def most_telling_event(
     selection: SelectionRuns, sizes: tuple[int, int], claim: Claim, failure_probability: float
 ) -> Event:
     """Event with the largest lower limit expected from `sizes` = (n, m) test runs; either orientation."""
-    pooled = np.unique(np.concatenate([selection.released, selection.reference]))
-    cuts = pooled[:-1] / 2 + pooled[1:] / 2 if pooled.size > 1 else pooled
-    if cuts.size > _MOST_THRESHOLDS:
-        cuts = cuts[np.linspace(0, cuts.size - 1, _MOST_THRESHOLDS).round().astype(int)]
-    below_x = np.searchsorted(np.sort(selection.released), cuts)
-    below_y = np.searchsorted(np.sort(selection.reference), cuts)
     n, m = selection.sizes
     caution = _CAUTION_MU if isinstance(claim.tradeoff, GaussianTradeOff) else _CAUTION_EPSILON
     fewer = (1 / (1 / sizes[0] + caution / n), 1 / (1 / sizes[1] + caution / m))
-    best = (-math.inf, Event(float(cuts[0])))
-    for orientation in (1, -1):
-        inside_x = n - below_x if orientation == 1 else below_x
-        inside_y = m - below_y if orientation == 1 else below_y
-        expected = expected_lower(
-            (inside_x + 0.5) / (n + 1), (inside_y + 0.5) / (m + 1), fewer, claim, failure_probability
-        )
-        index = int(np.argmax(expected))
-        if expected[index] > best[0]:
-            best = (float(expected[index]), Event(float(cuts[index]), orientation))
-    return best[1]
+    events = Candidates.of(selection.released, selection.reference, _MOST_THRESHOLDS)
+    p, q = (events.released + 0.5) / (n + 1), (events.reference + 0.5) / (m + 1)
+    return events.event(int(np.argmax(expected_lower(p, q, fewer, claim, failure_probability))))
 
 
 def expected_lower(p: Array, q: Array, sizes: tuple[float, float], claim: Claim, failure_probability: float) -> Array:
@@ -76,7 +89,7 @@ def expected_lower(p: Array, q: Array, sizes: tuple[float, float], claim: Claim,
 def smoothed_shares(selection: SelectionRuns, event: Event) -> tuple[float, float]:
     """Shares of the two arms in the event, never 0 or 1."""
     arms = (selection.released, selection.reference)
-    inside = [float(in_event(arm, event.threshold, event.orientation).sum()) for arm in arms]
+    inside = [float(event.contains(arm).sum()) for arm in arms]
     return (inside[0] + 0.5) / (arms[0].size + 1), (inside[1] + 0.5) / (arms[1].size + 1)
 
 

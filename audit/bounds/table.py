@@ -1,7 +1,7 @@
 """The table of bounds: names as in plans, commands and reports, and one way to compute any of them.
 
-Bounds that need an event, an orientation or a direction choose it on selection runs. The others read large scores as
-evidence of the released side (`orientation=1`), small ones (−1), or pay for not knowing (None).
+Bounds that need an event choose it on selection runs. Those that need an orientation read large scores as evidence of
+the released side (`orientation=1`), small ones (−1), or pay for not knowing (None). The others need nothing.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,8 @@ class Entry:
         name: in plans and commands.
         title: in reports.
         kind: what its number is worth.
-        needs: whether selection runs choose something for it.
+        needs: "selection" where selection runs choose something for it, "orientation" where somebody must say which
+            side large scores speak for.
         source: paper or textbook.
         compute: (selection or None, test, claim, failure probability) → bound.
         least_runs: of each arm of the test runs.
@@ -45,7 +46,7 @@ class Entry:
     name: str
     title: str
     kind: Kind
-    needs: Literal["selection", "nothing"]
+    needs: Literal["selection", "orientation", "nothing"]
     source: str
     compute: Compute
     least_runs: int = 1
@@ -67,7 +68,7 @@ def _on_test(bound: Callable[[TestRuns, Claim, float], LowerBound]) -> Compute:
 BOUNDS: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry("z", "Mean shift, σ known", Kind.CONFIDENCE, "nothing", "z-test", _on_test(z_mu_lower)),
+        Entry("z", "Mean shift, σ known", Kind.CONFIDENCE, "orientation", "z-test", _on_test(z_mu_lower)),
         Entry(
             "clopper-pearson",
             "One event, two exact limits",
@@ -88,7 +89,7 @@ BOUNDS: dict[str, Entry] = {
             "student",
             "Mean shift, σ unknown",
             Kind.CONFIDENCE,
-            "nothing",
+            "orientation",
             "noncentral t",
             _on_test(student_mu_lower),
         ),
@@ -96,7 +97,7 @@ BOUNDS: dict[str, Entry] = {
             "band",
             "Every threshold at once",
             Kind.CONFIDENCE,
-            "nothing",
+            "orientation",
             "Berk & Jones 1979; Moscovich & Nadler 2017",
             _on_test(band_epsilon_lower),
         ),
@@ -104,7 +105,7 @@ BOUNDS: dict[str, Entry] = {
             "dkw",
             "Every threshold at once, one width",
             Kind.CONFIDENCE,
-            "nothing",
+            "orientation",
             "Massart 1990",
             _on_test(dkw_epsilon_lower),
         ),
@@ -137,7 +138,7 @@ BOUNDS: dict[str, Entry] = {
             "challenge",
             "Unlearning-challenge ε",
             Kind.ESTIMATE,
-            "nothing",
+            "orientation",
             "Triantafillou et al. 2024",
             _on_test(challenge),
         ),
@@ -179,7 +180,7 @@ def compute(
         test: other runs.
         claim: what is tested; its δ is the δ of the bound.
         failure_probability: with which the bound may be wrong.
-        orientation: for bounds without selection: 1 where large scores speak for the released side, −1 where small
+        orientation: for bounds that need one: 1 where large scores speak for the released side, −1 where small
             ones do, None where nobody knows: both are tried at half the failure probability.
 
     Raises:
@@ -192,12 +193,12 @@ def compute(
         raise ValueError(f"bound must be one of the table, got {name!r}. Did you mean {', '.join(near)}?")
     entry = BOUNDS[name]
     _check(entry, selection, test, claim, failure_probability)
-    if entry.needs == "selection" or orientation == 1:
+    if orientation not in (1, -1, None):
+        raise ValueError(f"orientation must be 1, -1 or None, got {orientation}.")
+    if entry.needs != "orientation" or orientation == 1:
         return entry.compute(selection, test, claim, failure_probability)
     if orientation == -1:
         return entry.compute(selection, test.flipped(), claim, failure_probability)
-    if orientation is not None:
-        raise ValueError(f"orientation must be 1, -1 or None, got {orientation}.")
     both = [entry.compute(selection, runs, claim, failure_probability / 2) for runs in (test, test.flipped())]
     best = max(both, key=lambda bound: (bool(bound.refuted), bound.epsilon_lower, bound.mu_lower or 0.0))
     return replace(best, failure_probability=failure_probability, derivation=best.derivation | {"orientations": 2})

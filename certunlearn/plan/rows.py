@@ -68,7 +68,9 @@ class IdentificationSpec(Spec):
     def _coins_over_the_request(self) -> Self:
         if self.sampling == "coin" and self.candidates is not None:
             way_out = 'remove it, or write sampling = "fixed"'
-            refuse("left out for coin flips, which go over the request", way_out, at=["candidates"])
+            refuse(
+                "left out for coin flips, which go over the request", way_out, at=["candidates"], got=self.candidates
+            )
         return self
 
 

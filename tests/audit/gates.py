@@ -9,7 +9,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.bounds.fixed_event import EventDesign, choose_event, in_event
+from audit.bounds.fixed_event import EventDesign
+from audit.bounds.runs import SelectionRuns
+from audit.bounds.selection import most_telling_event
 from unlearning.binomial import clopper_pearson_lower, clopper_pearson_upper
 from unlearning.claim import Claim, Reference, SeedPolicy
 from unlearning.tradeoff import Directions, EpsilonDelta, GaussianTradeOff
@@ -115,12 +117,11 @@ LAWS: dict[str, tuple[Callable[[np.random.Generator, int], tuple[Array, Array]],
 def selecting_refutations(law: str, runs: int, level: float, rng: np.random.Generator, trials: int) -> int:
     """Refutations by our auditor: the event is chosen on runs of its own."""
     draw, tradeoff = LAWS[law]
-    events, claim = EventDesign(runs, runs, level), claim_of(tradeoff)
-    table = refuted_table(events, tradeoff)
+    claim, table = claim_of(tradeoff), refuted_table(EventDesign(runs, runs, level), tradeoff)
     found = 0
     for _ in range(trials):
-        event = choose_event(*draw(rng, runs), events, claim)
-        x, y = (int(in_event(scores, *event).sum()) for scores in draw(rng, runs))
+        event = most_telling_event(SelectionRuns(*draw(rng, runs)), (runs, runs), claim, level)
+        x, y = (int(event.contains(scores).sum()) for scores in draw(rng, runs))
         found += int(table[x, y])
     return found
 

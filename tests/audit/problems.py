@@ -173,3 +173,30 @@ class NoiseInside:
 
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return state.parameters
+
+
+@dataclass(frozen=True)
+class DrawsAStep:
+    """Retraining and a random step much longer than the noise, of one law on both sides: it keeps every claim."""
+
+    step: float = 0.1
+
+    @property
+    def declaration(self) -> Declaration:
+        return replace(
+            Retrain().declaration, reference=Reference.EMPTY_REQUEST, seed_policy=SeedPolicy.PER_SEED, draws=True
+        )
+
+    def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Any:
+        return Retrain().learn(task, members, streams=streams)
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        found = Retrain().unlearn(state, request, streams=streams)
+        drawn = streams.normals(f"step {int(request[0].sum())}", found.parameters.shape[1])
+        return replace(found, parameters=found.parameters + self.step * torch.from_numpy(drawn))
+
+    def certify(self, state: Any, request: Tensor) -> Certificate | None:
+        return None
+
+    def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
+        return Retrain().release(state, noise_scale, streams=streams)

@@ -23,7 +23,6 @@ from audit.bounds.e_process import (
     stretches,
 )
 from audit.bounds.e_value import bets_against, gaussian_log_wealth, identification_log_wealth
-from audit.bounds.fixed_event import in_event
 from audit.bounds.result import Event, Kind
 from audit.bounds.runs import SelectionRuns, TestRuns
 from unlearning.tradeoff import Directions, EpsilonDelta, GaussianTradeOff
@@ -210,10 +209,7 @@ def test_the_path_is_the_product_of_its_bets() -> None:
                 payoff = []
                 for place, (p, q) in enumerate(zip(*part.estimate.alternatives(), strict=True)):
                     bets = bets_against(p, q, tradeoff)
-                    x, y = (
-                        bool(in_event(side[i : i + 1], part.event.threshold, part.event.orientation)[0])
-                        for side in (test.released, test.reference)
-                    )
+                    x, y = (bool(part.event.contains(side[i : i + 1])[0]) for side in (test.released, test.reference))
                     previous = running[place] if running.size > 1 else 1.0
                     payoff.append(previous * math.exp(float(bets.log_wealth(x, 1, y, 1))))
                 running = np.array(payoff)
@@ -266,7 +262,7 @@ def test_no_event_without_differences() -> None:
     claim = EpsilonDelta(1.0, 1e-5)
     assert choose_growing_event(np.ones(5), np.ones(5), claim) is None
     found = choose_growing_event(np.arange(100.0, 120.0), np.arange(20.0), claim)
-    assert isinstance(found, Event) and found.orientation == 1 and 19 < found.threshold < 100
+    assert isinstance(found, Event) and found.orientation == 1 and 19 < found.threshold <= 100
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from audit.bounds.fixed_event import EventDesign, choose_event, count_probabilities, in_event
+from audit.bounds.fixed_event import EventDesign, count_probabilities
+from audit.bounds.result import Event
+from audit.bounds.runs import SelectionRuns
+from audit.bounds.selection import most_telling_event
+from unlearning.claim import Claim
 from unlearning.tradeoff import Directions, EpsilonDelta
 
 from .gates import (
     LEVELS,
     TRADEOFFS,
     TRIALS,
+    Array,
     agrees,
     boundary,
     caught,
@@ -130,21 +135,43 @@ def test_increasing_transforms_change_no_count(transform) -> None:  # type: igno
     scores = np.random.default_rng(8).standard_normal(200).round(1)
     for threshold in (-0.55, 0.25, 0.3):
         for orientation in (1, -1):
-            one = in_event(scores, threshold, orientation)
-            assert np.array_equal(one, in_event(transform(scores), transform(threshold), orientation))
-            assert np.array_equal(one, in_event(-scores, -threshold, -orientation))
+            one = Event(threshold, orientation).contains(scores)
+            assert np.array_equal(one, Event(float(transform(threshold)), orientation).contains(transform(scores)))
+            assert np.array_equal(one, ~Event(threshold, -orientation).contains(scores))
 
 
-def test_the_choice_follows_the_scores() -> None:
-    rng, events, claim = np.random.default_rng(9), EventDesign(200, 200, 0.05), claim_of(TRADEOFFS["both"])
+def chosen(released: Array, reference: Array, claim: Claim) -> Event:
+    return most_telling_event(SelectionRuns(released, reference), (200, 200), claim, 0.05)
+
+
+@pytest.mark.parametrize("name", ["both", "gaussian"])
+def test_the_choice_follows_the_scores(name: str) -> None:
+    rng, claim = np.random.default_rng(9), claim_of(TRADEOFFS[name])
     released, reference = rng.standard_normal(100) + 2, rng.standard_normal(100)
-    threshold, orientation = choose_event(released, reference, events, claim)
-    mirrored, turned = choose_event(-released, -reference, events, claim)
-    assert (orientation, turned) == (1, -1)
-    assert mirrored == pytest.approx(-threshold)
-    shifted, same = choose_event(2 * released + 5, 2 * reference + 5, events, claim)
-    assert (shifted, same) == (pytest.approx(2 * threshold + 5), 1)
-    assert choose_event(np.zeros(5), np.zeros(5), events, claim)[0] == 0.0
+    event, turned = chosen(released, reference, claim), chosen(-released, -reference, claim)
+    inside = [int(event.contains(side).sum()) for side in (released, reference)]
+    assert inside[0] > inside[1]
+    assert turned.orientation == -event.orientation
+
+
+def test_exchanging_the_sides_takes_the_complement() -> None:
+    rng, claim = np.random.default_rng(12), claim_of(TRADEOFFS["both"])
+    released, reference = rng.standard_normal(100) + 2, rng.standard_normal(100)
+    event, other = chosen(released, reference, claim), chosen(reference, released, claim)
+    assert other == Event(event.threshold, -event.orientation)
+
+
+@pytest.mark.parametrize("transform", [np.exp, np.cbrt, np.arctan])
+def test_an_increasing_transform_chooses_the_same_runs(transform) -> None:  # type: ignore[no-untyped-def]
+    rng, claim = np.random.default_rng(11), claim_of(TRADEOFFS["both"])
+    pilot, test = ([rng.standard_normal(300) + shift for shift in (1.0, 0.0)] for _ in range(2))
+    event, moved = chosen(*pilot, claim), chosen(*map(transform, pilot), claim)
+    for side in test:
+        assert np.array_equal(event.contains(side), moved.contains(transform(side)))
+
+
+def test_equal_scores_choose_an_event() -> None:
+    assert chosen(np.zeros(5), np.zeros(5), claim_of(TRADEOFFS["both"])).threshold == 0.0
 
 
 def test_the_wrong_orientation_finds_nothing() -> None:
@@ -155,7 +182,7 @@ def test_the_wrong_orientation_finds_nothing() -> None:
         claim_of(EpsilonDelta(1.0, 1e-5, Directions.RELEASED)),
     )
     released, reference = rng.standard_normal((2, 200)) + [[3.0], [0.0]]
-    counts = {s: [int(in_event(scores, 1.5, s).sum()) for scores in (released, reference)] for s in (1, -1)}
+    counts = {s: [int(Event(1.5, s).contains(scores).sum()) for scores in (released, reference)] for s in (1, -1)}
     assert events.bound(*counts[1], claim).refuted
     wrong = events.bound(*counts[-1], claim)
     assert not wrong.refuted

@@ -6,7 +6,7 @@ from scipy.stats import binom
 
 from audit.bounds.fixed_event import epsilon_lower_at_events, mu_lower_at_events
 from audit.bounds.joint import JointTest, ratio_contour, shift_contour
-from audit.bounds.runs import split
+from audit.bounds.runs import SelectionRuns, TestRuns
 from audit.bounds.table import compute
 from unlearning.tradeoff import Directions, EpsilonDelta, epsilon_lower_at_event, mu_lower_at_event
 
@@ -86,12 +86,20 @@ def test_many_events_at_once_are_the_events_one_by_one() -> None:
     assert np.allclose(mu_lower_at_events(p, q), [mu_lower_at_event(a, b) for a, b in zip(p, q, strict=True)])
 
 
+def divided(rng: np.random.Generator, runs: int, pilot: float) -> tuple[SelectionRuns, TestRuns]:
+    """A Gaussian shift of 1, a share of whose runs chooses the event."""
+    sides = [rng.normal(mean, 1, runs) for mean in (1, 0)]
+    orders = [side[rng.permutation(runs)] for side in sides]
+    cut = round(pilot * runs)
+    return SelectionRuns(*(order[:cut] for order in orders)), TestRuns(*(order[cut:] for order in orders))
+
+
 @pytest.mark.parametrize(("runs", "pilot", "least", "trials"), [(1000, 0.2, 1.45, 60), (10_000, 0.1, 2.15, 20)])
 def test_is_tight_in_gaussian_tails(runs: int, pilot: float, least: float, trials: int) -> None:
     # auditing.md §4; the true ε is 4.377. Two-hundred-trial version in tests/statistics
     rng, claim, found = np.random.default_rng(32), claim_of(EpsilonDelta(0.0, 1e-5)), []
     for _ in range(trials):
-        selection, test = split(rng.normal(1, 1, runs), rng.normal(0, 1, runs), pilot, rng)
+        selection, test = divided(rng, runs, pilot)
         found.append(compute("joint", selection, test, claim, failure_probability=0.05).epsilon_lower)
     assert np.mean(found) >= least
 
@@ -100,7 +108,7 @@ def test_beats_two_separate_limits() -> None:
     rng, claim = np.random.default_rng(33), claim_of(EpsilonDelta(0.0, 1e-5))
     found = {"joint": 0.0, "clopper-pearson": 0.0}
     for _ in range(20):
-        selection, test = split(rng.normal(1, 1, 400), rng.normal(0, 1, 400), 0.3, rng)
+        selection, test = divided(rng, 400, 0.3)
         for name in found:
             found[name] += compute(name, selection, test, claim, failure_probability=0.05).epsilon_lower
     assert found["joint"] > found["clopper-pearson"]

@@ -7,12 +7,24 @@ import pytest
 from scipy.special import ndtr
 
 from audit.bounds.clopper_pearson import clopper_pearson_epsilon_lower
-from audit.bounds.fixed_event import EventDesign, in_event
+from audit.bounds.e_process import e_process_epsilon_lower, log_wealth_path, stretches
+from audit.bounds.fixed_event import EventDesign
 from audit.bounds.joint import joint_epsilon_lower
 from audit.bounds.result import Event
 from audit.bounds.runs import SelectionRuns, TestRuns
 from audit.bounds.table import compute
-from audit.chances import Arms, event_chance, joint_chance, margin_chance, nearest_allowed, scale_chance, wealth_chance
+from audit.chances import (
+    Arms,
+    event_chance,
+    expected_log_wealth,
+    joint_chance,
+    margin_chance,
+    members_named_probability,
+    nearest_allowed,
+    right_guess_probability,
+    scale_chance,
+    wealth_chance,
+)
 from audit.piloted import smallest_mu_with_pilot
 from audit.power import (
     WAYS,
@@ -20,8 +32,6 @@ from audit.power import (
     best_chance,
     cheapest,
     found_table,
-    members_named_probability,
-    right_guess_probability,
     runs_needed,
     smallest_mu,
 )
@@ -81,7 +91,7 @@ def simulated(key: str, tradeoff: TradeOff, runs: int, mu: float, threshold: flo
     for _ in range(trials):
         test = TestRuns(rng.normal(mu, 1, runs), rng.standard_normal(runs))
         if key == "clopper-pearson":
-            x, y = (int(in_event(side, threshold, 1).sum()) for side in (test.released, test.reference))
+            x, y = (int(Event(threshold).contains(side).sum()) for side in (test.released, test.reference))
             found += EventDesign(runs, runs, 0.05).bound(x, y, claim).refuted
         else:
             found += bool(compute(key, None, test, claim, failure_probability=0.05).refuted)
@@ -118,16 +128,64 @@ def test_the_joint_test_finds_about_what_is_stated(monkeypatch: pytest.MonkeyPat
         assert 0.66 <= found / trials <= 0.95
 
 
-def test_the_wealth_of_a_known_event_reaches_its_barrier_about_as_often() -> None:
-    p, q, pairs, trials, rng = 0.35, 0.08, 150, 2000, np.random.default_rng(1)
-    null_p, null_q = nearest_allowed(p, q, POINT)
-    assert null_p == pytest.approx(1 - float(POINT(null_q)))
-    x, y = rng.random((trials, pairs)) < p, rng.random((trials, pairs)) < q
-    steps = np.where(x, math.log(p / null_p), math.log((1 - p) / (1 - null_p)))
-    steps += np.where(y, math.log(q / null_q), math.log((1 - q) / (1 - null_q)))
-    reached = (np.cumsum(steps, axis=1).max(1) >= math.log(20)).mean()
-    assert wealth_chance(pairs, p, q, POINT, 0.05) == pytest.approx(reached, abs=0.06)
-    assert wealth_chance(pairs, 0.1, 0.08, POINT, 0.05) == 0.0
+def reached(tradeoff: TradeOff, runs: int, mu: float, trials: int) -> float:
+    """Share of simulated audits in which the e-process, which learns its event, refutes; the first by the bound too."""
+    rng, found = np.random.default_rng(1), 0
+    for trial in range(trials):
+        test = TestRuns(rng.normal(mu, 1, runs), rng.standard_normal(runs))
+        refuted = log_wealth_path(list(stretches(None, test, tradeoff)), tradeoff).max() >= math.log(20)
+        if trial == 0:
+            assert refuted == e_process_epsilon_lower(None, test, claim_of(tradeoff), 0.05).refuted
+        found += refuted
+    return found / trials
+
+
+@pytest.mark.parametrize(("tradeoff", "runs"), [(POINT, 100), (POINT, 1000), (CURVE, 300)])
+def test_the_e_process_finds_what_is_stated_within_15_percent_of_mu(tradeoff: TradeOff, runs: int) -> None:
+    """The power is .8 between .85 and 1.15 of the stated μ; .09 is two deviations of 80 simulated audits."""
+    mu = smallest_mu(WAYS["e-process"], setting(tradeoff), (runs, runs))
+    assert mu is not None
+    assert reached(tradeoff, runs, 0.85 * mu, 80) <= 0.8 + 0.09
+    assert reached(tradeoff, runs, 1.15 * mu, 80) >= 0.8 - 0.09
+
+
+def test_a_twin_that_counts_the_event_as_known_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.power.LEARNED", 1.0)
+    mu = smallest_mu(WAYS["e-process"], setting(POINT), (300, 300))
+    assert mu is not None
+    assert reached(POINT, 300, mu, 80) < 0.8 - 0.2
+
+
+def test_the_wealth_of_separated_runs_is_that_of_the_e_process() -> None:
+    for epsilon in (1.0, 5.0):
+        for runs in (10, 1000):
+            test = TestRuns(np.full(runs, 9.0), np.zeros(runs))
+            parts = list(stretches(None, test, EpsilonDelta(epsilon, 1e-5)))
+            wealth = log_wealth_path(parts, EpsilonDelta(epsilon, 1e-5))[-1]
+            own = expected_log_wealth(runs, 1.0, 0.0, EpsilonDelta(epsilon, 1e-5))
+            assert own == pytest.approx(wealth, rel=1e-6)
+    assert wealth_chance(150, 0.1, 0.08, POINT, 0.05) == 0.0
+
+
+@pytest.mark.parametrize("epsilon", [5.0, 8.0, 10.0, 25.0, 50.0])
+@pytest.mark.parametrize("key", ["clopper-pearson", "joint", "folds", "band", "dkw", "e-process"])
+def test_nothing_is_refutable_where_separated_runs_do_not_refute(key: str, epsilon: float) -> None:
+    own = setting(EpsilonDelta(epsilon, 1e-5))
+    for runs in (30, 100, 1000, 5000):
+        mu = smallest_mu(WAYS[key], own, (runs, runs))
+        if mu is not None:
+            test = TestRuns(np.full(runs, 9.0), np.zeros(runs))
+            chosen = SelectionRuns(np.full(20, 9.0), np.zeros(20))
+            assert compute(key, chosen, test, own.claim, failure_probability=0.05, orientation=1).refuted
+            assert own.claim.gaussian_epsilon(mu) > epsilon
+
+
+@pytest.mark.parametrize("key", ["joint", "folds", "dkw", "e-process"])
+@pytest.mark.parametrize("tradeoff", [POINT, CURVE], ids=["point", "curve"])
+def test_ten_times_the_runs_always_find_more_up_to_the_most_allowed(key: str, tradeoff: TradeOff) -> None:
+    found = [smallest_mu(WAYS[key], setting(tradeoff), (10**n, 10**n)) or math.inf for n in range(2, 10)]
+    assert all(more < fewer for fewer, more in zip(found, found[1:], strict=False))
+    assert found[-1] < (1.5 if key == "dkw" else 1.06) * CLAIMED
 
 
 def test_the_nearest_allowed_pair_is_nearest_by_search() -> None:
@@ -140,6 +198,9 @@ def test_the_nearest_allowed_pair_is_nearest_by_search() -> None:
         entropy += q * np.log(q / grid) + (1 - q) * np.log((1 - q) / (1 - grid))
         best = grid[np.argmin(entropy)]
         assert nearest_allowed(p, q, tradeoff)[1] == pytest.approx(best, abs=1e-4)
+    for epsilon in (5.0, 10.0, 25.0):  # the corner, where P(Eᶜ) = Q(E)
+        near = nearest_allowed(1.0, 0.0, EpsilonDelta(epsilon, 1e-300))[1]
+        assert near == pytest.approx(1 / (1 + math.exp(epsilon)), rel=1e-5)
 
 
 def test_noise_that_is_short_is_found_as_often_as_chi_square_says() -> None:
@@ -245,7 +306,15 @@ def test_the_nothing_of_a_new_record_is_told_from_one_model_at_epsilon_eight() -
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"power": 1.0}, {"pilot": -0.1}, {"pilot": math.inf}, {"coordinates": 0}, {"guesses": 41}, {"guesses": 0}],
+    [
+        {"power": 1.0},
+        {"pilot": -0.1},
+        {"pilot": math.inf},
+        {"pilot": 1e9},
+        {"coordinates": 0},
+        {"guesses": 41},
+        {"guesses": 0},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -67,18 +67,12 @@ def test_probabilities_of_the_three_events(factor: float, orientation: int) -> N
             ("paired-event-radius", scores.radius_released, scores.radius_reference, choice.radius),
             ("independent-event", scores.independent_released, scores.independent_reference, choice.independent),
         ):
-            counts[key][0] += int(in_event_of(x, event).sum())
-            counts[key][1] += int(in_event_of(y, event).sum())
+            counts[key][0] += int(event.contains(x).sum())
+            counts[key][1] += int(event.contains(y).sum())
     for key, (x, y) in counts.items():
         # runs have different probabilities: a sum of them varies less than the binomial of the mean
         assert agrees(x, TRIALS * RUNS, float(known.released[key].mean()))
         assert agrees(y, TRIALS * RUNS, float(known.reference[key].mean()))
-
-
-def in_event_of(scores: Array, event: Event) -> np.ndarray:
-    from audit.bounds.fixed_event import in_event
-
-    return in_event(scores, event.threshold, event.orientation)
 
 
 def test_far_away_models_stay_finite() -> None:

@@ -10,6 +10,7 @@ import torch
 
 import audit.distinguish_rung
 import audit.noise_rung
+from audit.bounds.result import Event
 from audit.row import Findings, audit_row
 from learning.task import Minimise
 from methods.qiao2025hessianfree import HessianFree
@@ -24,6 +25,7 @@ from unlearning.verdict import Outcome, Verdict
 
 from .problems import (
     CONTROLS,
+    DrawsAStep,
     NoiseInside,
     ReleasesTheOriginal,
     Scaled,
@@ -252,12 +254,21 @@ class TestBrokenAuditors:
         assert control in findings.because
 
     def test_events_on_the_wrong_side(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        honest = audit.distinguish_rung.in_event
-        monkeypatch.setattr(
-            audit.distinguish_rung, "in_event", lambda scores, threshold, side: ~honest(scores, threshold, side)
-        )
+        honest = Event.contains
+        monkeypatch.setattr(Event, "contains", lambda event, scores: ~honest(event, scores))
         findings = found(Retrain(), **(CLEAR | {"test": 60, "selection": 40}))
         assert findings.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize("until", [False, True])
+def test_what_unlearning_draws_is_no_breach(until: bool) -> None:
+    # given one draw the two sides are 30 σ apart; over draws they have one law
+    asked = design(budget=None, noise_scale=0.01, controls=(), test=60, promise=claim(1.0))
+    findings = audit_row(subject(DrawsAStep()), dataclasses.replace(asked, until_refuted=until), chunk=30, jobs=1)
+    assert not refuting(findings)
+    assert findings.verdict is not Verdict.REFUTED
+    deciding = {line.key for line in findings.lines if line.deciding and not line.key.startswith("noise")}
+    assert deciding <= {"independent-event", "sequential"}
 
 
 @dataclasses.dataclass(frozen=True)

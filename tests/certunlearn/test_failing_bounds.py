@@ -86,10 +86,10 @@ def test_a_row_whose_facts_cannot_be_written_is_an_error_beside_the_others(
 
     honest = running.row_facts
 
-    def broken(row: object, found: object) -> object:
+    def broken(row: object, *found: object) -> object:
         if row.spec.name == "row":
             raise ValueError("no such number")
-        return honest(row, found)
+        return honest(row, *found)
 
     monkeypatch.setattr(running, "row_facts", broken)
     (tmp_path / "own.py").write_text(CODE)

@@ -53,17 +53,34 @@ def test_json_holds_the_numbers_of_the_table(call: Call) -> None:
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_the_figure_is_written(call: Call, kind: str) -> None:
     few = ("--replicas", "100", "--replicas", "1000", "--bound", "z", "--bound", "dkw", "--bound", "identification")
-    status, out, _ = call(*CLAIM, *few, "--figure", f"folder/p.{kind}")
+    status, out, _ = call(*CLAIM, *few, "--figure", f"p.{kind}")
     assert status == 0 and out.strip().endswith(f"p.{kind}")
-    data = Path(f"folder/p.{kind}").read_bytes()
+    data = Path(f"p.{kind}").read_bytes()
     assert data.startswith(b"<svg" if kind == "svg" else b"\x89PNG") and len(data) > 5000
 
 
-def test_a_claim_of_nothing_needs_a_wish(call: Call) -> None:
-    status, _, err = call("--epsilon", "0", "--delta", "1e-5", "--bound", "z")
-    assert status == 2 and "--wanted must be above" in err
-    status, out, _ = call("--epsilon", "0", "--delta", "1e-5", "--bound", "z", "--wanted", "1", "--replicas", "100")
-    assert status == 0 and "Cheapest" in out
+def test_a_claim_of_nothing_is_asked_about_one(call: Call) -> None:
+    status, out, err = call("--epsilon", "0", "--delta", "1e-5", "--bound", "z", "--replicas", "100")
+    assert (status, err) == (0, "") and "To refute ε = 1 " in out and "Cheapest" in out
+
+
+def test_the_caption_explains_the_words_of_the_table(call: Call) -> None:
+    for bound, words in (
+        ("band", "ε at most:"),
+        ("clopper-pearson", "Best event:"),
+        ("e-process", "Approximation:"),
+        ("identification-fixed", "Equal traces:"),
+    ):
+        _, out, _ = call(*CLAIM, "--bound", bound, "--replicas", "100", "--wanted", "8")
+        assert words in out
+    _, out, _ = call(*CLAIM, "--bound", "z", "--replicas", "100")
+    assert "Best event:" not in out and "Approximation:" not in out
+
+
+def test_nothing_is_refutable_by_the_e_process_where_separated_runs_would_not_do(call: Call) -> None:
+    few = ("--bound", "e-process", "--bound", "joint", "--replicas", "100", "--json")
+    _, out, _ = call("--epsilon", "50", "--delta", "1e-5", *few)
+    assert all(design["smallest"][0]["mu"] is None for design in json.loads(out)["designs"])
 
 
 def test_a_design_that_can_never_find_it_says_never(call: Call) -> None:
@@ -83,8 +100,11 @@ def test_a_design_that_can_never_find_it_says_never(call: Call) -> None:
         ((*CLAIM, "--power", "1"), "--power must be in (0, 1)"),
         ((*CLAIM, "--failure-probability", "0"), "--failure-probability must be in (0, 1)"),
         ((*CLAIM, "--guesses", "41"), "--guesses must be between"),
-        ((*CLAIM, "--pilot", "inf"), "--pilot must be a finite number"),
+        ((*CLAIM, "--pilot", "inf"), "--pilot must be a number from 0 to 10"),
+        ((*CLAIM, "--pilot", "1e9"), "--pilot must be a number from 0 to 10"),
         ((*CLAIM, "--figure", "p.pdf"), "--figure must be"),
+        ((*CLAIM, "--figure", "nowhere/p.png"), "a folder that exists"),
+        ((*CLAIM, "--replicas", "10000000000"), "--replicas must be at most"),
         (("--epsilon", "1", "--mu", "1", "--delta", "1e-5"), "got both"),
         (("--epsilon", "1", "--delta", "1"), "--delta must be in (0, 1)"),
     ],

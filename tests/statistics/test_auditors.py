@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from audit.bounds.e_process import Estimate, choose_growing_event, event_log_wealth
-from audit.bounds.fixed_event import EventDesign, in_event
+from audit.bounds.fixed_event import EventDesign
 from audit.bounds.runs import SelectionRuns, TestRuns
 from audit.bounds.table import BOUNDS, compute, deciding_bounds
 from audit.laws import Finite
@@ -170,7 +170,7 @@ def test_an_e_process_that_sees_its_pairs_is_caught(level: float) -> None:
         arms = mechanism.draw(RUNS, generator=generator)
         event = choose_growing_event(*arms, mechanism.claim.tradeoff)
         if event is not None:
-            x, y = (np.cumsum(in_event(arm, event.threshold, event.orientation)) for arm in arms)
+            x, y = (np.cumsum(event.contains(arm)) for arm in arms)
             estimate = Estimate.of(event, *arms)
             path = event_log_wealth(x, y, np.arange(1, RUNS + 1), estimate, mechanism.claim.tradeoff)
             refuted += bool((path >= -math.log(level)).any())

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from audit.bounds.fixed_event import EventDesign, choose_event, in_event
+from audit.bounds.fixed_event import EventDesign
 from audit.bounds.noise import TESTS, noise_tests
 from audit.bounds.projection import projection_mu_lower
+from audit.bounds.runs import SelectionRuns
+from audit.bounds.selection import most_telling_event
 from tests.audit.gates import (
     LAWS,
     LEVELS,
@@ -95,8 +97,8 @@ def test_a_chosen_event_is_worth_its_selection_runs() -> None:
     found = []
     for _ in range(300):
         pilot, test = ((rng.random((2, 1000)) < [[keep], [1 - keep]]).astype(float) for _ in range(2))
-        event = choose_event(pilot[0], pilot[1], events, claim)
-        found.append(events.bound(*(int(in_event(arm, *event).sum()) for arm in test), claim).epsilon_lower)
+        event = most_telling_event(SelectionRuns(*pilot), (1000, 1000), claim, 0.05)
+        found.append(events.bound(*(int(event.contains(arm).sum()) for arm in test), claim).epsilon_lower)
     assert 0.83 < np.mean(found) < 1.0
 
 

@@ -69,7 +69,7 @@ class Effort:
     most_needed: int
 
 
-FULL = Effort(2_000, 200, {1_000: 200, 2_000: 200, 10_000: 50, 100_000: 10, 1_000_000: 3}, 1_000_000)
+FULL = Effort(2_000, 200, {1_000: 200, 1_250: 200, 2_000: 200, 10_000: 50, 100_000: 10, 1_000_000: 3}, 1_000_000)
 QUICK = Effort(20, 5, {1_000: 3}, 12)
 SLOW = ("joint", "folds", "e-process")
 SLOW_ON = ("equal", "response-tied", "laplace", "gaussian-1", "gaussian-point", "one-direction")
@@ -237,7 +237,7 @@ def targets(effort: Effort) -> list[str]:
     for target, (mean, error, milliseconds) in zip(asked, measured, strict=True):
         wanted = "" if target.most_milliseconds is None else f"{target.most_milliseconds:g}"
         late = target.most_milliseconds is not None and milliseconds > target.most_milliseconds
-        met = ("yes" if mean >= target.least - 2 * error else "no") + (", late" if late else "")
+        met = ("yes" if mean >= target.least else "no") + (", late" if late else "")
         rows.append([
             f"`{target.bound}`",
             target.mechanism.title,
@@ -262,6 +262,10 @@ WHY = [
     "can be proved: for μ = 1 some 1.6 to 1.9 at N = 1 000 and 3.5 at 10⁶, of 4.38, which is Φ's tail at δ = 10⁻⁵ and "
     "would take N far above 1/δ. A bound that knows the Gaussian extrapolates into that tail, and a claim of μ-GDP is "
     "tested at every event and does not wait for the tail: there is the power (next section).",
+    "",
+    "Randomised response leaves nothing to choose but the side, so that its target speaks of 1 000 tested runs a side, "
+    "1 250 with the pilot. ln(p̂/q̂) has the deviation √((e⁻¹ + e)/N), and no test at 5 % can be expected to find more "
+    "than 1 − 1.645·1.757/√N: .909 with 1 000 tested runs, .898 with 800.",
     "",
 ]
 
@@ -359,7 +363,7 @@ def write(page: Path, effort: Effort, say: Callable[[str], object] = print) -> N
         "true claims, which it may refute with its failure probability at most, and false ones, which it should refute "
         "at the number of runs that its power calculation names. Written by `tox -e statistics`, which first runs the "
         "gates "
-        "with 10 000 simulations and more; all seeds are fixed.",
+        "with up to 20 000 simulations a case, fewer where a bound is slow; all seeds are fixed.",
         "",
     ]
     cells: list[Cell] = []

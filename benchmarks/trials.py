@@ -136,7 +136,7 @@ TARGETS = (
     Target("joint", AT_A_POINT, 10_000, 2.15, 0.1, 100),
     Target("dkw", TRUE["laplace"], 2_000, 0.82),
     Target("band", TRUE["laplace"], 2_000, 0.80),
-    Target("joint", TRUE["response"], 1_000, 0.90),
+    Target("joint", TRUE["response"], 1_250, 0.90),  # 1,000 of them tested
 )
 
 
@@ -150,9 +150,9 @@ def tightness(
     for _ in range(audits):
         selection = SelectionRuns(*mechanism.draw(pilot, generator=generator)) if pilot else None
         test = TestRuns(*mechanism.draw(runs - pilot, generator=generator))
-        started = time.perf_counter()
+        started = time.process_time()
         found.append(compute(bound, selection, test, mechanism.claim, failure_probability=level).epsilon_lower)
-        seconds += time.perf_counter() - started
+        seconds += time.process_time() - started
     return float(np.mean(found)), float(np.std(found) / math.sqrt(audits)), 1e3 * seconds / audits
 
 

@@ -21,5 +21,12 @@ def test_plan(path: Path) -> None:
     assert path.read_text().startswith("# "), "a plan begins with a comment that says what it is"
 
 
+def test_the_plan_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "plans.md").read_text()
+    path = tmp_path / "plan.toml"
+    path.write_text(text.split("```toml\n")[1].split("```")[0])
+    assert len(read_plan(path).rows) == 3
+
+
 def test_there_are_plans() -> None:
     assert {path.stem for path in PLANS} >= {"default", "adult", "mnist"}

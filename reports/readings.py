@@ -13,7 +13,7 @@ RUNGS = {
     "B": ("Noise", "someone who sees weights before and after noise, or many releases of the same model"),
     "C": ("Retrain or unlearn", "someone who knows data and request and sees released models"),
     "D": ("Identification", "someone who holds a list of candidates and must name those that were deleted"),
-    "E": ("Attacks", "a realistic adversary with shadow models"),
+    "E": ("Attacks", "a realistic adversary, without the seed or the noise-free weights"),
 }
 _SOUND = (Status.PROVED, Status.CHECKED)
 _NOTHING_WORDS = ("nothing", "no-op", "noop")

@@ -22,8 +22,6 @@ from tests.audit.gates import (
 from tests.audit.noises import honest
 from tests.audit.test_band import LAWS as BAND_LAWS
 from tests.audit.test_band import band_failures
-from tests.audit.test_table import COVERED, RANK_BASED
-from tests.audit.test_table import refutations as table_refutations
 from unlearning.gaussian import epsilon_of_delta
 from unlearning.tradeoff import EpsilonDelta
 
@@ -100,12 +98,3 @@ def test_a_chosen_event_is_worth_its_selection_runs() -> None:
         event = most_telling_event(SelectionRuns(*pilot), (1000, 1000), claim, 0.05)
         found.append(events.bound(*(int(event.contains(arm).sum()) for arm in test), claim).epsilon_lower)
     assert 0.83 < np.mean(found) < 1.0
-
-
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("law", COVERED)
-@pytest.mark.parametrize("bound", RANK_BASED)
-def test_bounds_of_the_table(bound: str, law: str, level: float) -> None:
-    trials = 10_000
-    refuted = table_refutations(bound, law, level, np.random.default_rng(109), trials)
-    assert not caught(refuted, trials, level)

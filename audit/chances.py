@@ -17,15 +17,13 @@ from scipy.stats import beta, binom, chi2, norm
 from unlearning.binomial import clopper_pearson_upper
 from unlearning.tradeoff import TradeOff
 
-from .bounds.e_process import FIRST_EVENT
+from .bounds.e_process import FIRST_EVENT, NEXT_EVENT, POSTERIOR_LEVELS
 from .bounds.e_value import ClaimedTradeOff, bets_against
 
 Array = NDArray[np.float64]
 
 _SPAN = 9.0  # standard deviations of a count that are summed over
 _SUMMED = 600  # counts summed over, at most: beyond, every k-th stands for k
-_LONGER = 1.5  # each stretch of an e-process ends at so many times the pairs of the one before
-_LEVELS = (np.arange(5) + 0.5) / 5  # quantiles of the posterior that it bets on
 _FARTHEST_LOGIT = 700.0
 
 
@@ -176,13 +174,13 @@ def expected_log_wealth(pairs: float, p: float, q: float, tradeoff: ClaimedTrade
     """
     ends = [float(FIRST_EVENT)]
     while ends[-1] < pairs:
-        ends.append(min(math.ceil(_LONGER * ends[-1]), pairs))
+        ends.append(min(math.ceil(NEXT_EVENT * ends[-1]), pairs))
     past, sizes = np.asarray(ends[:-1])[:, None], np.diff(ends)
     if sizes.size == 0:
         return 0.0
-    first, second = (beta.ppf(_LEVELS, past * share + 0.5, past * (1 - share) + 0.5) for share in (p, q))
+    first, second = (beta.ppf(POSTERIOR_LEVELS, past * share + 0.5, past * (1 - share) + 0.5) for share in (p, q))
     growth = bets_against(first[:, :, None], second[:, None, :], tradeoff).growth(p, q).reshape(sizes.size, -1)
-    return float((logsumexp(growth * sizes[:, None], axis=1) - 2 * math.log(_LEVELS.size)).sum())
+    return float((logsumexp(growth * sizes[:, None], axis=1) - 2 * math.log(POSTERIOR_LEVELS.size)).sum())
 
 
 def nearest_allowed(p: float, q: float, tradeoff: TradeOff) -> tuple[float, float]:

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2, ncx2
 
-from unlearning.claim import SeedPolicy
+from unlearning.claim import Claim, SeedPolicy
 from unlearning.record import Line, line_without_numbers
 from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
 from unlearning.verdict import Outcome
@@ -227,16 +228,6 @@ def _event_line(
     bound = events.bound(x, y, claim)
     q = float(known.reference[key].mean()) if known is not None else y / reference.size
     least = events.detectable(q, claim.tradeoff, POWER)
-    detectable_mu = detectable_epsilon = None
-    if least is not None and 0 < q < 1:
-        mu = float(ndtri(least) - ndtri(q))
-        detectable_mu = mu if math.isfinite(mu) else None
-        # in the claim's own units: the ε of a Gaussian pair, or the ε that this one event proves
-        gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
-        epsilon = (
-            claim.gaussian_epsilon(mu) if gaussian else epsilon_lower_at_event(least, q, claim.delta, claim.directions)
-        )
-        detectable_epsilon = epsilon if math.isfinite(epsilon) else None
     return Line(
         rung="C",
         key=key,
@@ -261,13 +252,6 @@ def _event_line(
         threshold=float(1 - claim.tradeoff(bound.q_upper)),
         mu_lower=bound.mu_lower,
         epsilon_lower=bound.epsilon_lower,
-        detectable_mu=detectable_mu,
-        detectable_epsilon=detectable_epsilon,
-        detectable=(
-            f"no probability of the event is refuted at {events.released} runs a side"
-            if least is None
-            else f"P(E) ≥ {least:.3g} where Q(E) = {q:.3g}, with probability .8"
-        ),
         noop_power=None if noop is None else refutation_probability(key, noop, design, failure_probability),
         derivation={
             "x": x,
@@ -278,4 +262,23 @@ def _event_line(
             "q_upper": bound.q_upper,
             "share_released": events.share_released,
         },
+        **detectable_at_event(least, q, claim, events.released),
     )
+
+
+def detectable_at_event(least: float | None, q: float, claim: Claim, runs: int) -> dict[str, Any]:
+    """Fields of a line at one event, where `least` is the smallest P(E) that is refuted with the power stated.
+
+    In the claim's own units: the ε of a Gaussian pair, or the ε that this one event proves.
+    """
+    if least is None:
+        return {"detectable": f"no probability of the event is refuted at {runs} runs a side"}
+    found: dict[str, Any] = {"detectable": f"P(E) ≥ {least:.3g} where Q(E) = {q:.3g}, with probability .8"}
+    if not 0 < q < 1:
+        return found
+    mu = float(ndtri(least) - ndtri(q))
+    gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
+    at_event = epsilon_lower_at_event(least, q, claim.delta, claim.directions)
+    epsilon = claim.gaussian_epsilon(mu) if gaussian else at_event
+    fields = (("detectable_mu", mu), ("detectable_epsilon", epsilon))
+    return found | {name: value for name, value in fields if math.isfinite(value)}

@@ -218,7 +218,7 @@ def identification_line(
         found: the game; None where it cannot refute.
         design: of the row.
         planted: whose releases.
-        failure_probability: of the line, instead of its share of the row's.
+        failure_probability: of the line, instead of its share of the row's; then no power is stated.
     """
     game, claim = identification_design(design).game, design.claim
     allowed = design.line_failure_probability(KEY) if failure_probability is None else failure_probability
@@ -262,7 +262,7 @@ def identification_line(
         mu_lower=bound.mu_lower,
         detectable_epsilon=None if detectable is None else detectable[0],
         detectable_mu=None if detectable is None else detectable[1],
-        noop_power=_noop_power(found, design, allowed),
+        noop_power=_noop_power(found, design, allowed) if failure_probability is None else None,
         derivation=derivation,
     )
 

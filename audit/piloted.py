@@ -5,10 +5,11 @@ import numpy as np
 from .bounds.runs import SelectionRuns
 from .bounds.selection import most_telling_event
 from .chances import Array
-from .power import LARGEST_MU, Setting, Way
+from .power import Setting, Way, least_mu
 
 _PILOTS = 60
 _DRAWN = 2_000_000  # scores, at most
+_ACCURACY = 0.005  # of μ
 
 
 def smallest_mu_with_pilot(
@@ -35,15 +36,7 @@ def smallest_mu_with_pilot(
         ]
         return float(np.mean(chances)) >= setting.power
 
-    low, high = setting.limit, max(1.0, 2 * setting.limit)
-    while not enough(high):
-        low, high = high, 2 * high
-        if high > LARGEST_MU:
-            return None
-    while high - low > 0.005 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return least_mu(enough, setting.limit, setting.limit, _ACCURACY)
 
 
 def _chance(way: Way, setting: Setting, runs: tuple[int, int], mu: float, released: Array, reference: Array) -> float:

@@ -323,12 +323,17 @@ def smallest_mu(way: Way, setting: Setting, runs: tuple[int, int]) -> float | No
 
     if not enough(LARGEST_MU):
         return None
-    low, high = 0.0, max(1.0, 2 * setting.limit)
+    return least_mu(enough, 0.0, setting.limit, _ACCURACY)
+
+
+def least_mu(enough: Callable[[float], bool], low: float, limit: float, accuracy: float) -> float | None:
+    """Smallest μ above `low` that is enough, to a relative accuracy; None where none up to `LARGEST_MU` is."""
+    high = max(1.0, 2 * limit)
     while not enough(high):
         low, high = high, 2 * high
         if high > LARGEST_MU:
             return None
-    while high - low > _ACCURACY * high:
+    while high - low > accuracy * high:
         middle = (low + high) / 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high

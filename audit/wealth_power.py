@@ -12,12 +12,11 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from unlearning.claim import Claim
-from unlearning.tradeoff import GaussianTradeOff, epsilon_lower_at_event
 
 from .bounds.e_process import event_log_wealth
 from .bounds.fixed_event import count_probabilities
 from .design import POWER, Design
-from .distinguish_rung import Probabilities
+from .distinguish_rung import Probabilities, detectable_at_event
 from .fleet import Array
 from .power import claimed_mu
 from .wealth import INDEPENDENT, PAIRED, PROJECTION, Bettor, rounds
@@ -140,16 +139,7 @@ def detectable(bettor: Bettor, claim: Claim, pairs: int, failure_probability: fl
     seen = bettor.estimates[name]
     q = (seen.y + 0.5) / (seen.m + 1)
     least = _least_detected(bettor, name, q, claim, pairs, needed)
-    if least is None:
-        return {"detectable": f"no probability of the event is refuted at {pairs} runs a side"}
-    found: dict[str, Any] = {"detectable": f"P(E) ≥ {least:.3g} where Q(E) = {q:.3g}, with probability .8"}
-    mu = float(ndtri(least) - ndtri(q))
-    gaussian = isinstance(claim.tradeoff, GaussianTradeOff)
-    at_event = epsilon_lower_at_event(least, q, claim.delta, claim.directions) if least < 1 else math.inf
-    epsilon = claim.gaussian_epsilon(mu) if gaussian else at_event
-    return found | {
-        key: value for key, value in (("detectable_mu", mu), ("detectable_epsilon", epsilon)) if math.isfinite(value)
-    }
+    return detectable_at_event(least, q, claim, pairs)
 
 
 def _least_detected(bettor: Bettor, name: str, q: float, claim: Claim, pairs: int, needed: float) -> float | None:

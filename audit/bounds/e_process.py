@@ -28,18 +28,12 @@ from .runs import SelectionRuns, TestRuns
 from .selection import Candidates
 
 FIRST_EVENT = 2  # pairs after which an event is first chosen where there are no selection runs
-_NEXT_EVENT = 1.5  # times as many pairs before it is chosen again
+NEXT_EVENT = 1.5  # times as many pairs before it is chosen again
 _CUTS = 64  # thresholds tried
-_LEVELS = 5  # quantiles a side of the posterior that are bet on
+POSTERIOR_LEVELS = (np.arange(5) + 0.5) / 5  # of the quantiles, on either side, that are bet on
 _CAUTION = 1.0  # standard errors that an estimate is moved towards the claim when events are compared
-_EASIER = (
-    1.0,
-    0.75,
-    0.5,
-    0.25,
-    0.1,
-    0.0,
-)  # shares of the claim: where no event contradicts it, of the next that one does
+# shares of the claim: where no event contradicts it, the next that one does
+_EASIER = (1.0, 0.75, 0.5, 0.25, 0.1, 0.0)
 _AT_ONCE = 32  # claims of a grid that are tested together
 _LOOKS = 8  # at the wealth against each of them, in each stretch
 EPSILONS = np.concatenate([np.arange(0, 2, 0.02), np.arange(2, 5, 0.05), np.arange(5, 12, 0.1), np.arange(12, 17, 0.5)])
@@ -70,9 +64,8 @@ class Estimate:
 
 @lru_cache(maxsize=256)
 def _alternatives(seen: Estimate) -> tuple[Array, Array]:
-    levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    p = beta.ppf(levels, seen.x + 0.5, seen.n - seen.x + 0.5)
-    q = beta.ppf(levels, seen.y + 0.5, seen.m - seen.y + 0.5)
+    p = beta.ppf(POSTERIOR_LEVELS, seen.x + 0.5, seen.n - seen.x + 0.5)
+    q = beta.ppf(POSTERIOR_LEVELS, seen.y + 0.5, seen.m - seen.y + 0.5)
     first, second = np.meshgrid(p, q, indexing="ij")
     return first.ravel(), second.ravel()
 
@@ -166,7 +159,7 @@ def stretches(selection: SelectionRuns | None, test: TestRuns, tradeoff: Claimed
         else:
             inside = [event.contains(side) for side in now]
             yield Stretch(first, last, event, Estimate.of(event, *past), *inside)
-        first, last = last, math.ceil(last * _NEXT_EVENT)
+        first, last = last, math.ceil(last * NEXT_EVENT)
 
 
 def log_wealth_path(parts: list[Stretch], tradeoff: ClaimedTradeOff) -> Array:

@@ -76,18 +76,33 @@ def z_mu_lower(test: TestRuns, claim: Claim, failure_probability: float) -> Lowe
     if not abs(difference) < _LARGEST:
         raise BadScores(f"scores must be in units of σ, got a mean difference of {difference:g}. Divide them by σ.")
     lower = max(0.0, difference + float(ndtri(failure_probability)) * math.sqrt(1 / n + 1 / m))
+    assumes = "scores are Gaussian of deviation 1 on both sides"
+    return gaussian_bound("z", lower, test, claim, failure_probability, assumes, {"difference": difference})
+
+
+def gaussian_bound(
+    name: str,
+    mu_lower: float,
+    test: TestRuns,
+    claim: Claim,
+    failure_probability: float,
+    assumes: str,
+    derivation: dict[str, float],
+) -> LowerBound:
+    """What a lower limit on the μ of two Gaussian laws says of a claim, as the value that every bound returns."""
+    n, m = test.sizes
     return LowerBound(
-        "z",
-        claim.gaussian_epsilon(lower),
-        lower,
-        not claim.allows_gaussian(lower),
+        name,
+        claim.gaussian_epsilon(mu_lower),
+        mu_lower,
+        not claim.allows_gaussian(mu_lower),
         failure_probability,
         Kind.CONFIDENCE,
         "gaussian",
         runs_released=n,
         runs_reference=m,
-        assumes=("scores are Gaussian of deviation 1 on both sides",),
-        derivation={"difference": difference, "n": n, "m": m},
+        assumes=(assumes,),
+        derivation=derivation | {"n": n, "m": m},
         directions=claim.directions,
         seed_policy=claim.seed_policy,
     )

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearning.claim import Claim, SeedPolicy
+from unlearning.claim import SeedPolicy
 from unlearning.tradeoff import Directions
 
 
@@ -102,8 +102,3 @@ class LowerBound:
             raise ValueError(f"refuted must be {'given' if self.kind in DECIDING else 'None'} for kind {self.kind}.")
         if not 0 <= self.failure_probability < 1:
             raise ValueError(f"failure_probability must be in [0, 1), got {self.failure_probability}.")
-
-
-def identity(claim: Claim) -> dict[str, Directions | SeedPolicy]:
-    """Directions and seed policy that a bound on independent runs takes from the claim it tests."""
-    return {"directions": claim.directions, "seed_policy": claim.seed_policy}

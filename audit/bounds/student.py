@@ -16,7 +16,8 @@ from scipy.special import chdtri, log_ndtr, ndtri
 from unlearning.claim import Claim
 from unlearning.errors import BadScores
 
-from .result import Kind, LowerBound
+from .projection import gaussian_bound
+from .result import LowerBound
 from .runs import TestRuns
 
 _NODES = 160
@@ -82,18 +83,6 @@ def student_mu_lower(test: TestRuns, claim: Claim, failure_probability: float) -
     spread = math.sqrt(1 / n + 1 / m)
     statistic = float(test.released.mean() - test.reference.mean()) / (deviation * spread)
     lower = max(0.0, noncentrality_lower(statistic, freedom, failure_probability) * spread)
-    return LowerBound(
-        "student",
-        claim.gaussian_epsilon(lower),
-        lower,
-        not claim.allows_gaussian(lower),
-        failure_probability,
-        Kind.CONFIDENCE,
-        "gaussian",
-        runs_released=n,
-        runs_reference=m,
-        assumes=("scores are Gaussian of the same unknown deviation on both sides",),
-        derivation={"statistic": statistic, "deviation": deviation, "n": n, "m": m},
-        directions=claim.directions,
-        seed_policy=claim.seed_policy,
-    )
+    assumes = "scores are Gaussian of the same unknown deviation on both sides"
+    derivation = {"statistic": statistic, "deviation": deviation}
+    return gaussian_bound("student", lower, test, claim, failure_probability, assumes, derivation)

@@ -288,4 +288,4 @@ def test_one_run_each_stretch_is_bet_on_once() -> None:
     parts = list(stretches(None, test, EpsilonDelta(0.0, 1e-5)))
     assert [part.first for part in parts] == [0, 2, 3, 5, 8, 12, 18, 27]
     assert parts[-1].last == 30
-    assert e_process._NEXT_EVENT > 1
+    assert e_process.NEXT_EVENT > 1

@@ -10,7 +10,6 @@ Being loaded by every pytest run of an environment it stays out of the way: noth
 profiles and torch threads are left alone, unless the run is in this project or names a method.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from unlearning.protocols import AnyMethod
 
 _HOME = Path(__file__).resolve().parent.parent
-_PROFILES = {"dev": 30, "ci": 100, "nightly": 2000}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,17 +43,16 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
     from hypothesis import settings
 
+    from properties.profiles import chosen_profile, register_profiles
+
     torch.set_num_threads(1)
     # torch.func warns of its own use of torch.jit
     config.addinivalue_line("filterwarnings", "ignore:`torch.jit.*:DeprecationWarning")
-    for name, examples in _PROFILES.items():
-        settings.register_profile(
-            name, max_examples=examples, deadline=None, derandomize=name == "ci", print_blob=name != "ci"
-        )
-    chosen = os.environ.get("HYPOTHESIS_PROFILE", "dev")
-    if chosen not in _PROFILES:
-        raise pytest.UsageError(f"HYPOTHESIS_PROFILE must be one of {', '.join(_PROFILES)}, got {chosen!r}.")
-    settings.load_profile(chosen)
+    register_profiles()
+    try:
+        settings.load_profile(chosen_profile())
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

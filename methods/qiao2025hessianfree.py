@@ -396,6 +396,7 @@ _DECLARATION = Declaration(
         "The remaining-divisor target (a real retraining averages over what is left) and its certificate are added.",
     ),
     additive=True,
+    batch_equals_online=True,
 )
 _DIFFERS: dict[Bound, str] = {
     "recursion": "The certificate is the checked recursion, not the published noise formula.",

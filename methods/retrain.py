@@ -27,6 +27,7 @@ class Retrain:
         seed_policy=SeedPolicy.PER_SEED,
         stores="the training set and the seed",
         additive=True,
+        batch_equals_online=True,
         exact_on_quadratics=True,
     )
 

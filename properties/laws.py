@@ -1,6 +1,4 @@
-"""All laws by name. A method's `declaration.exempt` maps a name to the reason why that law does not apply to it."""
-
-from collections.abc import Callable
+"""All laws of methods by name. `declaration.exempt` maps a name to the reason why that law does not apply."""
 
 from .conduct import (
     check_bad_release,
@@ -10,19 +8,13 @@ from .conduct import (
     check_repeatable,
     check_replicas_apart,
 )
+from .identities import check_batch_online, check_effect, check_empty_request, check_order, check_quadratic
+from .law import Law
 from .noise import check_release
-from .promises import (
-    check_certificate_form,
-    check_effect,
-    check_empty_request,
-    check_order,
-    check_quadratic,
-    check_sensitivity,
-    check_sequential_sensitivity,
-)
+from .promises import check_certificate_form, check_sensitivity, check_sequential_sensitivity
 
-LAWS: dict[str, Callable[..., object]] = {
-    law.__name__.removeprefix("check_"): law
+LAWS: dict[str, Law] = {
+    law.name: law
     for law in (
         check_sensitivity,
         check_sequential_sensitivity,
@@ -30,6 +22,7 @@ LAWS: dict[str, Callable[..., object]] = {
         check_empty_request,
         check_effect,
         check_order,
+        check_batch_online,
         check_quadratic,
         check_release,
         check_inputs_untouched,
@@ -40,20 +33,3 @@ LAWS: dict[str, Callable[..., object]] = {
         check_bad_release,
     )
 }
-
-__all__ = [
-    "LAWS",
-    "check_bad_release",
-    "check_bad_requests",
-    "check_dtype_kept",
-    "check_inputs_untouched",
-    "check_repeatable",
-    "check_replicas_apart",
-    "check_certificate_form",
-    "check_effect",
-    "check_empty_request",
-    "check_order",
-    "check_quadratic",
-    "check_sensitivity",
-    "check_sequential_sensitivity",
-]

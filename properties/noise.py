@@ -6,7 +6,6 @@ all practical purposes.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,33 +13,28 @@ from scipy import stats
 
 from unlearning.protocols import AnyMethod
 
-from .base import LawBroken, LawNotApplicable
-from .problems import MODELS, Problem
-from .strategies import accepted_kinds, smallest_descent
+from .base import LawBroken
+from .law import Domain, Law
+from .problems import Model, Problem
+from .running import start
+from .strategies import RECIPES, smallest_descent
 
 REPLICAS, CALLS, SCALE = 200, 12, 0.37
 _FAILURE_PROBABILITY = 1e-9  # of the law: divided over its tests
 
+_ORDER: tuple[Model, ...] = ("softmax", "ridge", "binary", "network")
+_EXAMPLES = tuple(
+    Problem(model, rows=6, columns=4, replicas=REPLICAS, seed=11, descent=smallest_descent(recipe))
+    for model in _ORDER
+    for recipe in RECIPES
+)
+
 Array = NDArray[np.float64]
 
 
-def check_release(method: AnyMethod, *, device: str = "cpu") -> None:
-    """Release adds N(0, σ²I), new in every call, replica and coordinate, whatever σ; and nothing for σ = 0.
-
-    Raises:
-        LawBroken: the noise has another scale, shape or mean, or is repeated or correlated.
-        LawNotApplicable: the method declares that its release is no Gaussian perturbation.
-    """
-    if not method.declaration.gaussian_noise:
-        raise LawNotApplicable("the method declares gaussian_noise = False")
-    kinds = accepted_kinds(method, MODELS)
-    if not kinds:
-        raise LawNotApplicable("the method accepts none of the problems that this law is stated for")
-    model, recipe = next(((m, r) for m, r in kinds if m == "softmax"), kinds[0])
-    problem = Problem(model, rows=6, columns=4, replicas=REPLICAS, seed=11, descent=smallest_descent(recipe))
-    task, streams = problem.task(device), problem.streams
-    learned: Any = method.learn(task, problem.members(device), streams=streams)
-    state: Any = method.unlearn(learned, problem.request(device), streams=streams.child("unlearning"))
+def _release(method: AnyMethod, problem: Problem, device: str) -> float | None:
+    run = start(method, problem, device)
+    state, streams = run.unlearned(), problem.streams
     centre = state.parameters.double().cpu().numpy()
     if not np.array_equal(method.release(state, 0.0, streams=streams.child("zero")).double().cpu().numpy(), centre):
         raise LawBroken("release", "With noise_scale = 0 the released parameters are not the unlearned ones.", problem)
@@ -50,6 +44,7 @@ def check_release(method: AnyMethod, *, device: str = "cpu") -> None:
         findings = noise_findings(drawn, _FAILURE_PROBABILITY / 2)
         if findings:
             raise LawBroken("release", f"noise_scale = {scale:g}: {' '.join(findings)}", problem)
+    return 0.0
 
 
 def noise_findings(drawn: Array, failure_probability: float) -> list[str]:
@@ -117,3 +112,18 @@ def _correlation_findings(name: str, rows: Array, failure_probability: float) ->
     if upper.max() > limit:
         return [f"Noise of different {name} is correlated, by {upper.max():.3f}, beyond {limit:.3f}."]
     return []
+
+
+def _no_gaussian(method: AnyMethod) -> str | None:
+    return None if method.declaration.gaussian_noise else "the method declares gaussian_noise = False"
+
+
+check_release = Law(
+    name="release",
+    statement="Release adds N(0, σ²I), new in every call, replica and coordinate, whatever σ; and nothing for σ = 0.",
+    fails_for="half, tenth or frozen noise, noise on a copy that is thrown away, noise of another shape",
+    source="the Gaussian mechanism, on which every certificate of Δ relies (Balle & Wang 2018)",
+    body=_release,
+    domain=Domain(examples=_EXAMPLES, fixed=1),
+    applies=_no_gaussian,
+)

@@ -1,13 +1,37 @@
 """What the floors owe each other: the method, its declaration, its state."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from .claim import Certificate, Reference, SeedPolicy
 from .streams import Streams
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Regime(StrEnum):
+    """Losses that a method's theorem speaks of; each contains the ones before it."""
+
+    QUADRATIC = "quadratic"
+    STRONGLY_CONVEX = "strongly convex"
+    NON_CONVEX = "non-convex"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast ‖unlearned − reference‖ vanishes, as a theorem says it.
+
+    Attributes:
+        quantity: what varies: m (request size), n (records, with m fixed) or η (step size, with the steps fixed).
+        order: p in ‖unlearned − reference‖ = O(quantity^p); negative for n.
+        source: theorem or argument.
+    """
+
+    quantity: Literal["request size", "records", "step size"]
+    order: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +46,11 @@ class Declaration:
         gaussian_noise: release = fixed weights + N(0, σ²I), the same σ on both sides; rungs A and B need it.
         stores: what the state keeps for unlearning.
         differs: what this code does otherwise than the paper, one sentence each.
-        additive: requests add up: in any order, or all at once, they give one model to rounding.
+        regime: the losses that its theorem speaks of: beyond them it must certify nothing.
+        divisors: divisors of minibatch descent that its theorem speaks of.
+        additive: requests add up: in any order they give one model to rounding.
+        batch_equals_online: forgetting records one by one gives the model of forgetting them at once, to rounding.
+        rates: orders at which its error vanishes.
         exact_on_quadratics: on a quadratic loss whose training finds the minimiser, the unlearned model is the
             retrained one to rounding.
         draws: unlearning draws random numbers of its own (minibatches), so that every run is unlearned anew.
@@ -36,7 +64,11 @@ class Declaration:
     gaussian_noise: bool = True
     stores: str = "the parameters"
     differs: tuple[str, ...] = ()
+    regime: Regime = Regime.NON_CONVEX
+    divisors: tuple[str, ...] = ("fixed", "remaining")
     additive: bool = False
+    batch_equals_online: bool = False
+    rates: tuple[Rate, ...] = ()
     exact_on_quadratics: bool = False
     draws: bool = False
     exempt: dict[str, str] = field(default_factory=dict)

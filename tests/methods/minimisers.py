@@ -9,7 +9,7 @@ import torch
 from learning.task import Minimise, Task
 from properties.base import distances
 from properties.problems import GEOMETRIES, Problem
-from properties.promises import split
+from properties.running import split
 
 
 def minimiser_problem(generator: np.random.Generator, index: int) -> Problem:

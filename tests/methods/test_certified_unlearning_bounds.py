@@ -16,7 +16,7 @@ from methods.zhang2024bounds import theorem_2_3, theorem_3_4
 from methods.zhang2024certified import CertifiedUnlearning
 from properties.base import distances
 from properties.problems import Descent, Problem
-from properties.promises import split
+from properties.running import split
 from tests.broken import twins
 from unlearning.claim import Status
 from unlearning.errors import PlanError

@@ -1,0 +1,212 @@
+"""A law: a statement that holds for every method it applies to, a body that tries it on one problem, and a search."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal
+
+from hypothesis import HealthCheck, Phase, example, given, reject, settings, target
+from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+
+from unlearning.errors import PlanError
+from unlearning.protocols import AnyMethod
+
+from .base import LawBroken, LawNotApplicable
+from .problems import MODELS, Model, Problem, Recipe
+from .strategies import LINEAR, Kind, accepted_kinds, in_single_precision, problems
+
+Precision = Literal["float64", "float32"]
+Body = Callable[[AnyMethod, Problem, str], float | None]
+
+_NETWORKS_PER_LINEAR = 12  # a network costs about as much as this many linear models
+_SINGLE_SHARE = 0.2  # of the problems, where single precision is searched: its tolerances hide all but gross breaches
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Which problems a law is searched on.
+
+    Attributes:
+        models: objectives; a method that refuses some is searched on the others.
+        recipes: tried alone where the method accepts one of them; empty: all.
+        momentum: whether recipes may have it.
+        largest_request: most records to forget; n − 1 without it.
+        share: of the examples that the Hypothesis profile says.
+        examples: fixed problems, tried first.
+        fixed: if not 0, no problems are drawn, and only so many examples are tried, the first that a method accepts.
+    """
+
+    models: tuple[Model, ...] = MODELS
+    recipes: tuple[Recipe, ...] = ()
+    momentum: bool = False
+    largest_request: int | None = None
+    share: float = 1.0
+    examples: tuple[Problem, ...] = ()
+    fixed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A search that found no breach: how far it looked, and how near it came.
+
+    Attributes:
+        law: its name.
+        problems: problems tried.
+        refused: of those, problems that the method refused to learn.
+        tightest: largest ratio of what was measured to what the law allows; None where a law measures none.
+        tightest_problem: where that was.
+        seconds: of the search.
+    """
+
+    law: str
+    problems: int
+    refused: int
+    tightest: float | None
+    tightest_problem: Problem | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A law that any method can be held to; calling it with a method searches for a breach.
+
+    Attributes:
+        name: short, as in `declaration.exempt`.
+        statement: what holds, in one sentence.
+        fails_for: the kind of mistake that breaks it.
+        source: theorem, definition or requirement it comes from.
+        body: tries the law on one problem. It raises `LawBroken`, or returns how much of what is allowed was used (at
+            most 1; 0 for laws that measure nothing), or None where the law says nothing about the problem.
+        applies: reason why the law does not apply to a method; None where it does.
+        domain: problems to search.
+        measures: what the body returns, in words; None: nothing is measured.
+        silent: what it means when the body says nothing about all problems.
+    """
+
+    name: str
+    statement: str
+    fails_for: str
+    source: str
+    body: Body
+    domain: Domain = Domain()
+    applies: Callable[[AnyMethod], str | None] = lambda method: None
+    measures: str | None = None
+    silent: str = "the law says nothing about any of the problems tried"
+
+    @property
+    def __name__(self) -> str:
+        """Name of the check, as a function would have it."""
+        return f"check_{self.name}"
+
+    def __call__(self, method: AnyMethod, *, device: str = "cpu", precision: Precision = "float64") -> SearchResult:
+        """Search for a breach on fixed and on drawn problems, as many as the Hypothesis profile says.
+
+        Raises:
+            LawBroken: a problem breaks the law; the smallest one found.
+            LawNotApplicable: the law says nothing about this method; the message is the reason.
+        """
+        reason = self.applies(method)
+        if reason is not None:
+            raise LawNotApplicable(reason)
+        search = _Search(self, method, device, precision)
+        began = time.perf_counter()
+        search.run()
+        seconds = time.perf_counter() - began
+        if not search.spoke:
+            raise LawNotApplicable(self.silent)
+        ratio, problem = max(search.ratios, key=lambda found: found[0], default=(None, None))
+        return SearchResult(self.name, search.tried, search.refused, ratio, problem, seconds)
+
+    def on(self, method: AnyMethod, problem: Problem, *, device: str = "cpu") -> float | None:
+        """Try the law on one problem.
+
+        Raises:
+            LawBroken: the problem breaks it, or the method raises on it.
+            PlanError: the method refuses the problem.
+        """
+        try:
+            ratio = self.body(method, problem, device)
+        except (LawBroken, PlanError):
+            raise
+        except Exception as error:  # what a method raises on a problem it accepts is a finding
+            raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", problem) from error
+        if ratio is not None and not ratio <= 1 + 1e-9:
+            raise LawBroken(self.name, f"{self.measures} is {ratio:.6g}, allowed is 1.", problem)
+        return ratio
+
+
+class _Search:
+    """One search of a law for a breach by a method."""
+
+    def __init__(self, law: Law, method: AnyMethod, device: str, precision: Precision) -> None:
+        self.law, self.method, self.device, self.precision = law, method, device, precision
+        self.tried = self.refused = 0
+        self.spoke = False
+        self.ratios: list[tuple[float, Problem]] = []
+
+    def run(self) -> None:
+        """Search linear models first, then small networks, of the kinds that the method accepts."""
+        domain = self.law.domain
+        kinds = accepted_kinds(self.method, domain.models)
+        kinds = [kind for kind in kinds if kind[1] in domain.recipes] or kinds
+        linear = [kind for kind in kinds if kind[0] in LINEAR]
+        deep = [kind for kind in kinds if kind[0] not in LINEAR]
+        if not kinds:
+            raise LawNotApplicable("the method accepts none of the problems that this law is stated for")
+        if domain.fixed:
+            for problem in [e for e in domain.examples if e.kind in kinds][: domain.fixed]:
+                self._try(self._in_precision(problem), reject=lambda: None)
+            return
+        if linear:
+            self._search(linear, domain.share)
+        if deep:
+            with suppress(LawNotApplicable) if linear else nullcontext():  # networks it accepts only in name
+                self._search(deep, domain.share / _NETWORKS_PER_LINEAR)
+
+    def _search(self, kinds: Sequence[Kind], share: float) -> None:
+        domain, before = self.law.domain, (self.tried, self.refused)
+        examples = [problem for problem in domain.examples if problem.kind in kinds]
+        drawn = problems(kinds, momentum=domain.momentum, largest_request=domain.largest_request)
+        self._draw(drawn, examples, share * (_SINGLE_SHARE if self.precision == "float32" else 1))
+        tried, refused = self.tried - before[0], self.refused - before[1]
+        if 2 * refused > tried:  # a method may refuse what only the data can tell, but not hide from a law by refusing
+            raise LawNotApplicable(f"the method refuses {refused} of {tried} problems that it accepts by kind")
+
+    def _draw(self, drawn: SearchStrategy[Problem], examples: Sequence[Problem], share: float) -> None:
+        profile = settings()
+        chosen = settings(
+            deadline=None,
+            max_examples=max(5, round(profile.max_examples * share)),
+            report_multiple_bugs=False,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.nested_given],
+            phases=[phase for phase in profile.phases if phase is not Phase.explain],
+        )
+
+        def law(problem: Problem) -> None:
+            self._try(self._in_precision(problem), reject=reject)
+
+        searched = chosen(given(problem=drawn)(law))
+        with suppress(Unsatisfiable):
+            reduce(lambda found, fixed: example(problem=fixed)(found), examples, searched)()
+
+    def _in_precision(self, problem: Problem) -> Problem:
+        return in_single_precision(problem) if self.precision == "float32" else problem
+
+    def _try(self, problem: Problem, *, reject: Callable[[], Any]) -> None:
+        self.tried += 1
+        try:
+            ratio = self.law.on(self.method, problem, device=self.device)
+        except PlanError:
+            self.refused += 1
+            reject()
+            return
+        if ratio is None:
+            return
+        self.spoke = True
+        if self.law.measures:
+            self.ratios.append((ratio, problem))
+            if not self.law.domain.fixed:
+                target(min(ratio, 1e3), label=self.law.measures)

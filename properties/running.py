@@ -1,0 +1,85 @@
+"""One problem, run: learned, unlearned, and the claim's reference beside it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearning.claim import Reference
+from unlearning.protocols import AnyMethod
+
+from .base import LawBroken
+from .problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A method at work on a problem.
+
+    Attributes:
+        method: what is tried.
+        problem: on what.
+        device: where.
+        learned: the state after learning on all records.
+    """
+
+    method: AnyMethod
+    problem: Problem
+    device: str
+    learned: Any
+
+    @property
+    def request(self) -> Tensor:
+        """The problem's request, bool [K, n]."""
+        return self.problem.request(self.device)
+
+    def unlearned(self, *requests: Tensor) -> Any:
+        """State after the requests, one after the other; the problem's own without any."""
+        state = self.learned
+        for number, request in enumerate(requests or (self.request,)):
+            streams = self.problem.streams.child("unlearning", number)
+            state = self.method.unlearn(state, request, streams=streams)
+        return state
+
+    def reference(self, kept: Tensor | None = None) -> Any:
+        """The claim's reference before noise, with the original's streams: A(D_r), or U(A(D_r), ∅).
+
+        Args:
+            kept: records of D_r, bool [K, n]; all but the problem's request without it.
+        """
+        kept = ~self.request if kept is None else kept
+        streams = self.problem.streams
+        state: Any = self.method.learn(self.problem.task(self.device), kept, streams=streams)
+        if self.method.declaration.reference is Reference.EMPTY_REQUEST:
+            state = self.method.unlearn(state, torch.zeros_like(kept), streams=streams.child("unlearning"))
+        return state
+
+    def sensitivities(self, state: Any, request: Tensor, law: str) -> Tensor | None:
+        """Certified Δ per replica, [K]; None where nothing is certified for certain.
+
+        Raises:
+            LawBroken: the certificate has another number of sensitivities than there are replicas.
+        """
+        certificate = self.method.certify(state, request)
+        if certificate is None or certificate.failure_probability > 0:
+            return None
+        if len(certificate.sensitivity_upper) != self.problem.replicas:
+            found = (
+                f"certify gives {len(certificate.sensitivity_upper)} sensitivities for {self.problem.replicas} models."
+            )
+            raise LawBroken(law, found, self.problem)
+        return torch.tensor(certificate.sensitivity_upper, dtype=torch.float64)
+
+
+def start(method: AnyMethod, problem: Problem, device: str) -> Run:
+    """Learn on all records of the problem."""
+    learned: Any = method.learn(problem.task(device), problem.members(device), streams=problem.streams)
+    return Run(method, problem, device, learned)
+
+
+def split(request: Tensor, parts: int) -> list[Tensor]:
+    """The request as disjoint ones: what is left over, then record by record; of small requests the last are empty."""
+    position = request.cumsum(1)
+    first = position[:, -1:].clamp(min=parts) - parts + 1  # records of the first part
+    return [request & (position <= first), *(request & (position == first + number) for number in range(1, parts))]

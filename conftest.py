@@ -6,5 +6,7 @@ from certunlearn import pytest_plugin
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    if not pluginmanager.is_registered(pytest_plugin):
-        pluginmanager.register(pytest_plugin, "certunlearn")
+    if pluginmanager.is_registered(pytest_plugin):
+        return
+    if pluginmanager.register(pytest_plugin, "certunlearn") is not None:  # None: switched off by -p no:certunlearn
+        pytest_plugin.add_short_names(parser)  # its hook that does so is under way already

@@ -64,6 +64,16 @@ class Built:
     requests: dict[str, list[int]]
     rows: list[BuiltRow]
 
+    @property
+    def tried_on_small_problems(self) -> list[list[BuiltRow]]:
+        """Rows with rung A, together where method and parameters are the same; none where the plan asks for none."""
+        found: dict[str, list[BuiltRow]] = {}
+        for row in self.rows if self.plan.laws.problems else ():
+            if "A" in row.spec.rungs:
+                subject = row.spec.model_dump_json(include={"method", "parameters"})
+                found.setdefault(subject, []).append(row)
+        return list(found.values())
+
 
 def build(
     plan: Plan, *, device: torch.device, data: Path | None, trust: bool, defined: Mapping[str, str] | None = None

@@ -13,13 +13,15 @@ from rich.table import Table
 from unlearning.errors import BadScores, CertunlearnError, HiddenPackage, PlanError, RecordError
 
 from . import __version__
+from .check_command import check
+from .interruption import Interruption
+from .new_method_command import new_method
 from .power_command import power
+from .replay_command import replay
 from .scores_command import scores
 from .summary import explain, summary, wide_console
 
 if TYPE_CHECKING:
-    import torch
-
     from .building import Built
 
 app = typer.Typer(
@@ -49,25 +51,9 @@ Replicas = Annotated[
 ]
 
 
-class _Interruption:
-    """Remembers Ctrl-C: an interruption that somebody's code swallowed is raised again at the next step."""
-
-    seen = False
-
-    @classmethod
-    def handle(cls, *_: object) -> NoReturn:
-        cls.seen = True
-        raise KeyboardInterrupt
-
-    @classmethod
-    def check(cls) -> None:
-        if cls.seen:
-            raise KeyboardInterrupt
-
-
 def main() -> NoReturn:
     """Entry point: one line for a user's mistake, never a traceback."""
-    signal.signal(signal.SIGINT, _Interruption.handle)
+    signal.signal(signal.SIGINT, Interruption.handle)
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         status = app(standalone_mode=False) or 0  # the status of an Exit, or that of an interruption, is returned
@@ -141,11 +127,11 @@ def audit(
     with Bars([row.spec.name for row in built.rows], quiet=quiet) as bars:
 
         def progress(row: str, phase: str, done: int, total: int) -> None:
-            _Interruption.check()
+            Interruption.check()
             bars.advance(row, phase, done, total)
 
         record, arrays = run_plan(built, jobs=workers, progress=progress)
-        _Interruption.check()
+        Interruption.check()
         bars.say("writing the reports")
         check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
         written = write_output(out, record, arrays)
@@ -223,6 +209,9 @@ def report(
 
 app.command()(scores)
 app.command()(power)
+app.command()(check)
+app.command()(replay)
+app.command()(new_method)
 
 
 @app.command()
@@ -253,10 +242,10 @@ def _built(
         plan = plan.with_seed(seed)
     if replicas is not None:
         plan = plan.with_replicas(replicas)
-    chosen = _device(device)
     from .building import build
+    from .devices import chosen_device
 
-    return build(plan, device=chosen, data=data, trust=trust, defined=defined)
+    return build(plan, device=chosen_device(device), data=data, trust=trust, defined=defined)
 
 
 def _cores() -> int:
@@ -264,15 +253,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    torch.set_num_threads(1)  # replicas are the parallel axis; threads inside an operation only get in each other's way
-    if name not in ("auto", "cpu", "cuda"):
-        raise PlanError(f"--device must be auto, cpu or cuda, got {name}.")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise PlanError("--device must be one this machine has, got cuda; write --device cpu.")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")

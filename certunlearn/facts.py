@@ -16,6 +16,7 @@ from unlearning.claim import Assumption, Certificate, Status
 from unlearning.gaussian import epsilon_of_delta, noise_scale_upper
 from unlearning.protocols import Diagnostic
 from unlearning.record import (
+    BoundSearch,
     CertificateFacts,
     Constant,
     DatasetFacts,
@@ -190,8 +191,10 @@ def request_facts(searched: Searched) -> RequestFacts:
     )
 
 
-def row_facts(built: BuiltRow, findings: Findings, searched: Searched | None = None) -> Row:
-    """Everything the record says of one row, and of the search for its request."""
+def row_facts(
+    built: BuiltRow, findings: Findings, searched: Searched | None = None, bound_search: BoundSearch | None = None
+) -> Row:
+    """Everything the record says of one row, of the search for its request, and of the search for a broken bound."""
     declared = built.subject.method.declaration
     certificate = findings.certificate
     return Row(
@@ -207,6 +210,7 @@ def row_facts(built: BuiltRow, findings: Findings, searched: Searched | None = N
         wealth=findings.wealth,
         shares=findings.shares,
         request=None if searched is None else request_facts(searched),
+        bound_search=bound_search,
         stores=declared.stores,
         verdict=findings.verdict,
         because=findings.because,

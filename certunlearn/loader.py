@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("unlearning", "learning", "methods", "audit", "properties", "reports")
 PARTS = ("learn", "unlearn", "certify", "release")
+PARTS_FOR_ONE_MODEL = ("learn", "unlearn")
 
 
 def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
@@ -98,29 +99,33 @@ def load_target(target: str, *, folder: Path | None = None, where: str = "target
 
 
 def load_method(target: str, *, folder: Path | None = None, where: str = "method") -> type[AnyMethod]:
-    """Load a method's class: a registered name, a file or a module.
+    """Load a method's class: a registered name, a file or a module; written for replicas or for one model.
 
     Raises:
         PlanError: as `load_target`; or it is no class, or lacks a part of a method.
     """
     check_packages()
+    from learning.per_replica import for_one_model  # imports torch, as any method does
+
     found = load_target(registered_methods().get(target, target), folder=folder, where=where)
     if not isinstance(found, type):
         raise PlanError(f"{where} must name a class, got {target}, a {type(found).__name__}; name the method's class.")
     fields = {field.name for field in dataclasses.fields(found)} if dataclasses.is_dataclass(found) else set()
-    missing = [part for part in PARTS if not callable(getattr(found, part, None))]
+    parts = PARTS_FOR_ONE_MODEL if for_one_model(found) else PARTS
+    missing = [part for part in parts if not callable(getattr(found, part, None))]
     if not hasattr(found, "declaration") and "declaration" not in fields | set(inspect.get_annotations(found)):
         missing.append("declaration")
     if missing:
+        seen = "learning.per_replica.OneModel" if parts is PARTS_FOR_ONE_MODEL else "unlearning.protocols.Method"
         raise PlanError(
-            f"{where} must have learn, unlearn, certify, release and declaration, got {target} without "
-            f"{', '.join(missing)}; see unlearning.protocols.Method."
+            f"{where} must have {', '.join(parts)} and declaration, got {target} without {', '.join(missing)}; see "
+            f"{seen}."
         )
     return found
 
 
 def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where: str = "method") -> AnyMethod:
-    """Build a method with a row's parameters.
+    """Build a method with a row's parameters; one that is written for one model is lifted onto the replica axis.
 
     Args:
         method: a loaded class.
@@ -128,8 +133,11 @@ def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where
         where: the row, for messages: rows[2].
 
     Raises:
-        PlanError: a parameter the method does not know, lacks, or refuses; or its declaration is none.
+        PlanError: a parameter the method does not know, lacks, or refuses; its declaration is none; or it is written
+            for one model and takes other arguments than it will be given.
     """
+    from learning.per_replica import lifted  # imports torch, as any method does
+
     place = f"{where}.parameters"
     try:
         known = [p for p in inspect.signature(method).parameters.values() if p.name != "self"]
@@ -160,7 +168,10 @@ def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where
             f"{where}.method must declare itself with an unlearning.Declaration, got "
             f"{type(made.declaration).__name__} in {method.__name__}; set declaration = Declaration(…)."
         )
-    return made
+    try:
+        return lifted(made)
+    except PlanError as error:
+        raise PlanError(f"{where} must be a method: {error}") from error
 
 
 def resolve_code(plan: "Plan", *, trust: bool, defined: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from unlearning.errors import PlanError, RecordError
 from unlearning.record import Record, read_record
 
 NAMES = ("arrays.npz", "record.json", "report.html", "report.pdf")
+COUNTEREXAMPLES = "counterexamples"
 _DRAFT = ".writing-"
 
 
@@ -33,6 +34,10 @@ def check_output(folder: Path, plan_sha256: str, *, fresh: bool) -> None:
     for name in NAMES:
         if (folder / name).is_dir():
             raise PlanError(f"--out must have room for the file {name}, got {folder}, where it is a folder. Remove it.")
+    if (folder / COUNTEREXAMPLES).is_file():
+        raise PlanError(
+            f"--out must have room for the folder {COUNTEREXAMPLES}, got {folder}, where it is a file. Remove it."
+        )
     record = folder / "record.json"
     if record.exists() and not fresh:
         try:
@@ -50,7 +55,7 @@ def check_output(folder: Path, plan_sha256: str, *, fresh: bool) -> None:
 
 
 def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.float64]]) -> list[Path]:
-    """Write arrays.npz and record.json, then report.html and report.pdf; each appears whole or not at all.
+    """Write arrays.npz and record.json, counterexamples, then both reports; each appears whole or not at all.
 
     Hours of training are in the record: should a report fail, `certunlearn report` makes it again.
 
@@ -67,6 +72,7 @@ def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.floa
         for old in NAMES[2:]:
             (folder / old).unlink(missing_ok=True)  # of an earlier record
         _publish(draft, folder, NAMES[:2])
+        counterexamples = _write_counterexamples(record, folder)
         try:
             from reports import write_reports
 
@@ -77,7 +83,17 @@ def write_output(folder: Path, record: Record, arrays: dict[str, NDArray[np.floa
                 f"report {folder / 'record.json'}"
             ) from error
         _publish(draft, folder, NAMES[2:])
-    return [folder / name for name in NAMES]
+    return [*(folder / name for name in NAMES), *counterexamples]
+
+
+def _write_counterexamples(record: Record, folder: Path) -> list[Path]:
+    """Files of the small problems that broke a bound; a record without any needs no torch."""
+    rows = [row for row in record.evidence.rows if row.bound_search and row.bound_search.counterexample]
+    if not rows:
+        return []
+    from .bound_search import write_counterexamples
+
+    return write_counterexamples(rows, folder / COUNTEREXAMPLES)
 
 
 def _publish(draft: Path, folder: Path, names: Sequence[str]) -> None:

@@ -53,3 +53,32 @@ class Bars:
         """Show what comes after the rows."""
         self._progress.update(self._all, completed=len(self._rows))
         self._progress.update(self._one, description=what, completed=0, total=1)
+
+
+class Steps:
+    """One bar for steps that have names, on a terminal; a line per step elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        """Show nothing yet."""
+        self._total, self._begun = total, 0
+        self._console = Console(stderr=True)
+        self._live = sys.stderr.isatty()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True, disable=not self._live)
+        self._bar = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def next(self, name: str) -> None:
+        """Show that a step begins."""
+        self._progress.update(self._bar, description=name, completed=self._begun)
+        self._begun += 1
+        if not self._live:
+            self._console.print(f"{self._begun} of {self._total}: {name}", highlight=False, markup=False)

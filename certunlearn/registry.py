@@ -14,6 +14,15 @@ SHIPPED = {  # as in pyproject.toml: for a checkout that is not installed
     "damped-newton": "methods.newton_baselines:DampedNewton",
 }
 
+SHIPPED_VARIANTS = (  # that the laws are tried on beside the defaults: every bound, what is stored in other ways
+    "newton[bound=published]",
+    "newton[bound=a-posteriori]",
+    "hessian-free[bound=published]",
+    "hessian-free[vectors=all,storage=bfloat16]",
+    "hessian-free[vectors=all,bound=a-posteriori]",
+    "certified-unlearning[bound=measured]",
+)
+
 
 def registered_methods() -> dict[str, str]:
     """Names and targets of the shipped methods and of those that other installed distributions register."""

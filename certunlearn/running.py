@@ -18,6 +18,7 @@ from learning.workers import told
 from unlearning.errors import CertunlearnError
 from unlearning.record import (
     ArrayFile,
+    BoundSearch,
     Control,
     Evidence,
     Record,
@@ -29,6 +30,7 @@ from unlearning.record import (
 )
 from unlearning.verdict import worst
 
+from .bound_search import search_bounds, with_search
 from .building import Built, BuiltRow
 from .circumstances import array_file, circumstances
 from .facts import failed_row, row_facts, task_facts
@@ -62,13 +64,16 @@ def run_plan(
     files: list[ArrayFile] = []
     timings: list[Timing] = []
     users = Counter(row.spec.task for row in built.rows)
+    bounds = _searched(built, jobs, progress)
+    if bounds:
+        timings.append(Timing(what="search for a broken bound", seconds=time.perf_counter() - started))
     with tempfile.TemporaryDirectory(prefix="certunlearn-") as folder:
         for row in built.rows:
             began = time.perf_counter()
             name = row.spec.name
             # rows of one task share their plain training
             subject = replace(row.subject, shared=Path(folder) if users[row.spec.task] > 1 else None)
-            ran = _run_row(replace(row, subject=subject), jobs, progress)
+            ran = _run_row(replace(row, subject=subject), jobs, progress, bounds.get(name))
             if isinstance(ran, str):
                 rows.append(failed_row(row, ran))
             else:
@@ -116,7 +121,17 @@ def _with_request(
     return replace(built, subject=subject), searched, [timing]
 
 
-def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> tuple[Row, Findings] | str:
+def _searched(built: Built, jobs: int, progress: Progress) -> dict[str, BoundSearch]:
+    """What small problems show of the methods' bounds, by row."""
+    name = built.rows[0].spec.name
+
+    def told(done: int, total: int) -> None:
+        progress(name, "trying bounds on small problems", done, total)
+
+    return search_bounds(built, jobs=jobs, told=told)
+
+
+def _run_row(built: BuiltRow, jobs: int, progress: Progress, bound: BoundSearch | None) -> tuple[Row, Findings] | str:
     name = built.spec.name
 
     def told_row(phase: str, done: int, total: int) -> None:
@@ -125,7 +140,9 @@ def _run_row(built: BuiltRow, jobs: int, progress: Progress) -> tuple[Row, Findi
     try:
         built, searched, timings = _with_request(built, jobs, told_row)
         found = audit_row(built.subject, built.design, chunk=built.chunk, jobs=jobs, progress=told_row)
-        return row_facts(built, found, searched), replace(found, timings=timings + found.timings)
+        if bound is not None:
+            found = with_search(found, built, bound)
+        return row_facts(built, found, searched, bound), replace(found, timings=timings + found.timings)
     except CertunlearnError as error:
         return str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a row raises is a finding about the row

@@ -62,10 +62,11 @@ def _decrease(task: Task, parameters: Tensor, step: Tensor, weights: Tensor, val
     """Newton step, halved per replica until the loss has decreased (Armijo); full steps near the minimum."""
     size = torch.ones_like(value)
     slope = (gradient * step).sum(1)
+    rounding = 45 * torch.finfo(value.dtype).eps * value.abs()  # what the sums of losses may be off by
     for _ in range(40):
         candidate = parameters - size.unsqueeze(1) * step
         losses = (at_all(task, candidate).losses() * weights).sum(1)
-        bad = losses > value - 1e-4 * size * slope + 1e-14 * value.abs()
+        bad = losses > value - 1e-4 * size * slope + rounding
         if not bool(bad.any()):
             return candidate
         size = torch.where(bad, size / 2, size)

@@ -61,8 +61,10 @@ from learning.solvers import Product, lanczos
 from learning.task import Learned, Task
 from unlearning.claim import Reference, SeedPolicy
 from unlearning.fields import check_count, check_number
-from unlearning.protocols import Declaration
+from unlearning.protocols import Declaration, Rate, Regime
 from unlearning.streams import Streams
+
+_FORMED = 32  # parameters up to which a minibatch's Hessian is formed, by one product of as many columns
 
 CITATION = "Bui, Lu, Sim, Ng & Low, On Newton's Method to Unlearn Neural Networks, arXiv 2406.14507, ICLR 2026"
 DIFFERS = (
@@ -97,6 +99,8 @@ class CureNewton(SecondOrder):
         seed_policy=SeedPolicy.PER_SEED,
         stores="the parameters and the training set (its Hessian is formed, or multiplied, at deletion time)",
         differs=(*DIFFERS, "The hard case of the cubic problem is solved."),
+        regime=Regime.STRONGLY_CONVEX,
+        rates=Rate.in_share(2, "from a minimiser: Newton's error, and ½Mα of the cubic term times a step of length α"),
     )
 
     def __post_init__(self) -> None:
@@ -210,6 +214,7 @@ class SCureNewton(SecondOrder):
         reference=Reference.RETRAINED,
         seed_policy=SeedPolicy.PER_SEED,
         stores="the parameters and the training set",
+        regime=Regime.STRONGLY_CONVEX,
         draws=True,
         differs=(
             *DIFFERS,
@@ -276,9 +281,7 @@ class SCureNewton(SecondOrder):
         gradient = first.gradient(own)
         block.refuse_not_finite(gradient, "the gradient of a minibatch", way_out=self._way_out)
 
-        def product(vectors: Tensor) -> Tensor:
-            return second.hvp(others, vectors.unsqueeze(1)).squeeze(1)
-
+        product = _product(second, others, gradient)
         norm = gradient.norm(dim=1)
         smoothness = self._smoothness(block, product, gradient)
         along = norm >= smoothness**2 / self.weight
@@ -314,6 +317,15 @@ class SCureNewton(SecondOrder):
         return torch.maximum(ritz[:, -1], -ritz[:, 0]).clamp(min=1e-12)
 
 
+def _product(point: Point, weights: Tensor, like: Tensor) -> Product:
+    """The minibatch Hessian on vectors [B, P]; formed where it has few columns: cheaper than a product per step."""
+    replicas, size = like.shape
+    if size > _FORMED:
+        return lambda vectors: point.hvp(weights, vectors.unsqueeze(1)).squeeze(1)
+    hessian = point.hvp(weights, torch.eye(size).to(like).expand(replicas, size, size))
+    return lambda vectors: (vectors.unsqueeze(1) @ hessian).squeeze(1)
+
+
 def _minibatch(
     block: Block, parameters: Tensor, size: int, generators: list[np.random.Generator]
 ) -> tuple[Point, Tensor]:
@@ -322,6 +334,7 @@ def _minibatch(
     A replica with fewer records takes them all; what it draws does not depend on the others'.
     """
     task = block.task
+    size = min(size, task.rows)
     rows = torch.zeros(len(generators), size, dtype=torch.int64)
     weights = torch.zeros(len(generators), size, dtype=torch.float64)
     for place, (generator, kept) in enumerate(zip(generators, block.kept.cpu(), strict=True)):

@@ -40,10 +40,12 @@ from learning.newton import (
 from learning.task import Learned, Task
 from unlearning.claim import Reference, SeedPolicy
 from unlearning.fields import as_number, check_number
-from unlearning.protocols import Declaration
+from unlearning.protocols import Declaration, Rate, Regime
 from unlearning.streams import Streams
 
 from .bui2026cure import CITATION, DIFFERS
+
+_NEWTON = Rate.in_share(2, "Newton's error, from the minimiser of a strongly convex loss")
 
 
 def _declaration(title: str) -> Declaration:
@@ -54,6 +56,7 @@ def _declaration(title: str) -> Declaration:
         seed_policy=SeedPolicy.PER_SEED,
         stores="the parameters and the training set (its Hessian is formed at deletion time)",
         differs=DIFFERS,
+        regime=Regime.STRONGLY_CONVEX,
     )
 
 
@@ -114,8 +117,6 @@ class PseudoInverseNewton(_EigenStep):
 
     cutoff: float | None = None
 
-    declaration = replace(_declaration("Pseudo-inverse Newton"), exact_on_quadratics=True)
-
     def __post_init__(self) -> None:
         """Check the field.
 
@@ -124,6 +125,15 @@ class PseudoInverseNewton(_EigenStep):
         """
         if self.cutoff is not None and not 0 <= as_number(self.cutoff) < 1:
             raise ValueError(f"cutoff must be in [0, 1) or left out, got {self.cutoff!r}.")
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the method says of itself: without a cutoff of its own, Newton's step where H has an inverse."""
+        newton = self.cutoff is None
+        rates = (
+            _NEWTON if newton else Rate.in_share(1, "the eigenvalues cut off leave w* − w_r as it was, m/n at first")
+        )
+        return replace(_declaration("Pseudo-inverse Newton"), exact_on_quadratics=newton, rates=rates)
 
     def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
         size = eigenvalues.abs()
@@ -144,8 +154,6 @@ class DampedNewton(_EigenStep):
 
     damping: float = 10.0
 
-    declaration = _declaration("Damped Newton")
-
     def __post_init__(self) -> None:
         """Check the field.
 
@@ -153,6 +161,12 @@ class DampedNewton(_EigenStep):
             ValueError: the damping is not a finite number ≥ 0.
         """
         check_number("damping", self.damping, least=0)
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the method says of itself: damping leaves an error of first order."""
+        damped = Rate.in_share(1, "from a minimiser: γ(H + γ)⁻¹(w* − w_r), and w* − w_r is of order m/n")
+        return replace(_declaration("Damped Newton"), rates=damped if self.damping else _NEWTON)
 
     def _inverse(self, eigenvalues: Tensor, block: Block) -> tuple[Tensor, float]:
         """1/(λ + γ).

@@ -83,7 +83,7 @@ from unlearning.claim import Assumption, Certificate, Reference, SeedPolicy, Sta
 from unlearning.errors import PlanError
 from unlearning.fields import check_count
 from unlearning.ledger import Ledger
-from unlearning.protocols import Declaration, Diagnostic, State
+from unlearning.protocols import Declaration, Diagnostic, Rate, Regime, State
 from unlearning.streams import Streams
 
 Bound = Literal["recursion", "published", "a-posteriori"]
@@ -150,7 +150,11 @@ class HessianFree:
         kept = "the recorded run (seed, batches, training set)"
         if self.vectors == "all":
             kept = f"one vector per {'record' if self.rows is None else 'chosen record'}, in {self.storage}"
-        return replace(_DECLARATION, stores=kept, differs=(*_DECLARATION.differs, _DIFFERS[self.bound]))
+        rates = _RATES if self.storage == "float64" else _ROUNDED_RATES
+        differs = (*_DECLARATION.differs, _DIFFERS[self.bound])
+        # the published bound is stated for networks too, conditional on what is measured of them
+        regime = Regime.NON_CONVEX if self.bound == "published" else Regime.STRONGLY_CONVEX
+        return replace(_DECLARATION, stores=kept, differs=differs, regime=regime, rates=rates)
 
     def __post_init__(self) -> None:
         """Check the fields.
@@ -398,6 +402,10 @@ _DECLARATION = Declaration(
     additive=True,
     batch_equals_online=True,
 )
+_RECURSION = "the error recursion: what the vectors leave out is η²(m/n)² after a fixed number of steps"
+_RATES = (*Rate.in_share(2, _RECURSION), Rate("step size", 2, _RECURSION))
+_ROUNDING = "vectors kept in fewer bits are off by a share of themselves, of order ηm/n"
+_ROUNDED_RATES = (*Rate.in_share(1, _ROUNDING), Rate("step size", 1, _ROUNDING))
 _DIFFERS: dict[Bound, str] = {
     "recursion": "The certificate is the checked recursion, not the published noise formula.",
     "published": "The certificate is the published formula with its series summed; the public code prints 1 − q in the "

@@ -29,7 +29,7 @@ Differs from the paper: the noise may be calibrated exactly (Balle & Wang 2018);
 the bounds; the bias is regularised with the other weights.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -41,7 +41,7 @@ from learning.release import gaussian_release
 from learning.task import Learned, Minimise, Task, check_request
 from unlearning.claim import Assumption, Certificate, Reference, SeedPolicy, Status
 from unlearning.errors import PlanError
-from unlearning.protocols import Declaration, State
+from unlearning.protocols import Declaration, Diagnostic, Rate, Regime, State
 from unlearning.streams import Streams
 
 Bound = Literal["published", "error", "a-posteriori"]
@@ -49,15 +49,22 @@ Bound = Literal["published", "error", "a-posteriori"]
 
 @dataclass(frozen=True, slots=True)
 class Unlearned(Learned):
-    """An unlearned state: the bound of its last deletion travels with it, one Δ per replica."""
+    """An unlearned state: the bounds of its last deletion travel with it, each one Δ per replica.
+
+    Attributes:
+        error_upper: the bound that is certified; empty without proved constants.
+        others: the other bounds by name.
+    """
 
     error_upper: tuple[float, ...] = ()
+    others: dict[Bound, tuple[float, ...]] = field(default_factory=dict)
 
     def take(self, positions: list[int]) -> "Unlearned":
         """State of the replicas at these positions."""
         chosen = Learned.take(self, positions)
-        own = self.error_upper  # empty without proved constants
-        return replace(chosen, error_upper=tuple(own[p] for p in positions) if own else ())
+        own = self.error_upper
+        others = {name: tuple(values[p] for p in positions) for name, values in self.others.items()}
+        return replace(chosen, error_upper=tuple(own[p] for p in positions) if own else (), others=others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,9 @@ class NewtonStep:
             "The tolerance of the solver is part of the bounds.",
             "The bias is regularised with the other weights.",
         ),
+        regime=Regime.STRONGLY_CONVEX,
         exact_on_quadratics=True,
+        rates=Rate.in_share(2, "Sekhari et al. 2021, Lemma 3: 2CG²m²/(λ³n²)"),
     )
 
     def __post_init__(self) -> None:
@@ -120,8 +129,9 @@ class NewtonStep:
         step = torch.cholesky_solve(total.unsqueeze(-1), torch.linalg.cholesky(hessian)).squeeze(-1)
         # replicas with an empty request stay where they are: total = 0 there
         parameters = state.parameters + step / kept.sum(1, keepdim=True)
-        error = self._error_upper(state, request, total, parameters)
-        return Unlearned(parameters, task, kept, state.streams, error_upper=error)
+        bounds = _bounds(state, request, total, parameters)
+        error = bounds.pop(self.bound, ())
+        return Unlearned(parameters, task, kept, state.streams, error_upper=error, others=bounds)
 
     def certify(self, state: Learned, request: Tensor) -> Certificate | None:
         """Δ by the chosen bound; None where the objective has no proved constants."""
@@ -170,32 +180,43 @@ class NewtonStep:
             )
         return _published(constants, _tolerance(task), task.rows, request_size)
 
-    def _error_upper(self, state: Learned, request: Tensor, total: Tensor, parameters: Tensor) -> tuple[float, ...]:
-        task, constants = state.task, state.task.constants
-        if constants is None:
-            return ()
-        strong, tolerance = constants.strong_convexity, _tolerance(task)
-        rows, removed = state.members.sum(1), request.sum(1)
-        if self.bound == "published":
-            if isinstance(state, Unlearned):  # the lemma starts at a minimiser, and a Newton step's end is none
-                return (float("inf"),) * len(rows)
-            sizes = zip(rows.tolist(), removed.tolist(), strict=True)
-            return tuple(_published(constants, tolerance, n, m) for n, m in sizes)
-        if self.bound == "a-posteriori":
-            residual = full_gradient(task, parameters, state.members & ~request).norm(dim=1)
-            bounds = (residual + tolerance) / strong
-        else:
-            stopping = full_gradient(task, state.parameters, state.members).norm(dim=1)
-            moved = total.norm(dim=1) + rows * stopping
-            bounds = (
-                constants.hessian_lipschitz_upper * moved**2 / (2 * strong**3 * (rows - removed) ** 2)
-                + rows * stopping / ((rows - removed) * strong)
-                + tolerance / strong
-            )
+    def diagnostics(self, state: Learned) -> tuple[Diagnostic, ...]:
+        """The bounds of the last deletion that the certificate does not state."""
+        others = state.others if isinstance(state, Unlearned) else {}
+        return tuple(
+            Diagnostic(f'bound = "{name}"', _THEOREMS[name], values, is_sensitivity=True)
+            for name, values in others.items()
+        )
+
+
+def _bounds(state: Learned, request: Tensor, total: Tensor, parameters: Tensor) -> dict[Bound, tuple[float, ...]]:
+    """Every bound on ‖parameters − argmin F_r‖; none without proved constants."""
+    task, constants = state.task, state.task.constants
+    if constants is None:
+        return {}
+    strong, tolerance = constants.strong_convexity, _tolerance(task)
+    rows, removed = state.members.sum(1), request.sum(1)
+    if isinstance(state, Unlearned):  # the lemma starts at a minimiser, and a Newton step's end is none
+        published = (float("inf"),) * len(rows)
+    else:
+        sizes = zip(rows.tolist(), removed.tolist(), strict=True)
+        published = tuple(_published(constants, tolerance, n, m) for n, m in sizes)
+    residual = full_gradient(task, parameters, state.members & ~request).norm(dim=1)
+    stopping = full_gradient(task, state.parameters, state.members).norm(dim=1)
+    moved = total.norm(dim=1) + rows * stopping
+    error = (
+        constants.hessian_lipschitz_upper * moved**2 / (2 * strong**3 * (rows - removed) ** 2)
+        + rows * stopping / ((rows - removed) * strong)
+        + tolerance / strong
+    )
+
+    def measured(bounds: Tensor) -> tuple[float, ...]:
         return tuple(torch.where(removed > 0, bounds, tolerance / strong).tolist())
 
+    return {"published": published, "error": measured(error), "a-posteriori": measured((residual + tolerance) / strong)}
 
-_THEOREMS = {
+
+_THEOREMS: dict[Bound, str] = {
     "published": "Sekhari et al. 2021, Lemma 3: 2CG²m²/(λ³n²)",
     "error": "Newton's error after Sekhari et al. 2021 with the gradients of the removed records: C‖Σ∇ℓ‖²/(2λ³(n−m)²)",
     "a-posteriori": "strong convexity: (‖∇F_r(w̃)‖ + τ)/λ",

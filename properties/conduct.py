@@ -12,7 +12,7 @@ from torch import Tensor
 from unlearning.errors import ShapeMismatch
 from unlearning.protocols import AnyMethod
 
-from .base import LawBroken, distances, rounding_slack
+from .base import TOLERANCES, LawBroken, distances, rounding_slack
 from .law import Domain, Law
 from .problems import Descent, Problem
 from .strategies import LINEAR, in_single_precision
@@ -159,7 +159,8 @@ def _replicas_apart(method: AnyMethod, problem: Problem, device: str) -> float |
         if single is not None and upper is not None:
             for place, bound in zip(places, single.sensitivity_upper, strict=True):
                 expected = upper.sensitivity_upper[place]
-                if not (bound == expected or abs(bound - expected) <= 1e-6 * abs(expected) + slack):
+                share = TOLERANCES["agreement"].of(problem)
+                if not (bound == expected or abs(bound - expected) <= share * abs(expected) + slack):
                     found = f"certify: replica {place} has Δ = {bound:.6g} alone, {expected:.6g} among others."
                     raise LawBroken("replicas_apart", found, problem)
     return 0.0
@@ -217,7 +218,7 @@ check_inputs_untouched = Law(
     fails_for="in-place updates, noise written into the state",
     source="an audit calls every verb many times on the same inputs",
     body=_inputs_untouched,
-    domain=Domain(momentum=True),
+    domain=Domain(momentum=True, share=_SHARE),
 )
 
 check_repeatable = Law(
@@ -226,7 +227,7 @@ check_repeatable = Law(
     fails_for="global seeding, noise from global streams, seed 0 taken for no seed",
     source="an audit must be repeatable by whoever doubts it",
     body=_repeatable,
-    domain=Domain(momentum=True, examples=tuple(Problem(m, seed=0, descent=Descent()) for m in LINEAR)),
+    domain=Domain(momentum=True, share=_SHARE, examples=tuple(Problem(m, seed=0, descent=Descent()) for m in LINEAR)),
 )
 
 check_dtype_kept = Law(
@@ -244,7 +245,7 @@ check_replicas_apart = Law(
     fails_for="statistics over the replica axis, streams shared between replicas",
     source="replicas are the independent runs of every test of the audit",
     body=_replicas_apart,
-    domain=Domain(momentum=True),
+    domain=Domain(momentum=True, share=_SHARE),
 )
 
 check_bad_requests = Law(

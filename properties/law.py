@@ -4,18 +4,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, Phase, example, given, reject, settings, target
-from hypothesis.errors import Unsatisfiable
-from hypothesis.strategies import SearchStrategy
+from hypothesis import Phase, reject, settings, target
+from hypothesis.errors import Flaky
 
-from unlearning.errors import PlanError
+from unlearning.errors import BrokenMethod, PlanError
 from unlearning.protocols import AnyMethod
 
 from .base import LawBroken, LawNotApplicable
 from .problems import MODELS, Model, Problem, Recipe
+from .reduction import reduced
+from .search import search
 from .strategies import LINEAR, Kind, accepted_kinds, in_single_precision, problems
 
 Precision = Literal["float64", "float32"]
@@ -107,13 +107,23 @@ class Law:
         Raises:
             LawBroken: a problem breaks the law; the smallest one found.
             LawNotApplicable: the law says nothing about this method; the message is the reason.
+            Flaky: Hypothesis' own, where the same problem gave first an error and then none.
         """
-        reason = self.applies(method)
+        reason = self._reason(method)
         if reason is not None:
             raise LawNotApplicable(reason)
         search = _Search(self, method, device, precision)
         began = time.perf_counter()
-        search.run()
+        try:
+            search.run()
+        except LawBroken as broken:
+            smaller = self._smaller(broken, method, device)
+            raise smaller from smaller.__cause__
+        except Flaky as flaky:
+            found = _first_breach(flaky)
+            if found is None:
+                raise
+            raise found from flaky
         seconds = time.perf_counter() - began
         if not search.spoke:
             raise LawNotApplicable(self.silent)
@@ -131,11 +141,34 @@ class Law:
             ratio = self.body(method, problem, device)
         except (LawBroken, PlanError):
             raise
+        except BrokenMethod as error:  # ours, of what the method returned
+            raise LawBroken(self.name, str(error), problem) from error
         except Exception as error:  # what a method raises on a problem it accepts is a finding
             raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", problem) from error
         if ratio is not None and not ratio <= 1 + 1e-9:
             raise LawBroken(self.name, f"{self.measures} is {ratio:.6g}, allowed is 1.", problem)
         return ratio
+
+    def _smaller(self, broken: LawBroken, method: AnyMethod, device: str) -> LawBroken:
+        """The breach on a problem that a person can follow; fixed problems are left alone: on others a law may err."""
+        if self.domain.fixed or Phase.shrink not in settings().phases:
+            return broken
+        return reduced(broken, lambda problem: self.on(method, problem, device=device))
+
+    def _reason(self, method: AnyMethod) -> str | None:
+        try:
+            return self.applies(method)
+        except Exception as error:  # what a declaration raises is a finding, on any problem
+            raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", Problem()) from error
+
+
+def _first_breach(flaky: Flaky) -> LawBroken | None:
+    """The breach of a method that breaks a law on a problem and, tried again, does not."""
+    found = next((e for e in getattr(flaky, "exceptions", ()) if isinstance(e, LawBroken)), None)
+    if found is None:
+        return None
+    finding = f"{found.finding} Tried again, the same problem gave something else."
+    return LawBroken(found.law, finding, found.problem, found.measured)
 
 
 class _Search:
@@ -170,27 +203,14 @@ class _Search:
         domain, before = self.law.domain, (self.tried, self.refused)
         examples = [problem for problem in domain.examples if problem.kind in kinds]
         drawn = problems(kinds, momentum=domain.momentum, largest_request=domain.largest_request)
-        self._draw(drawn, examples, share * (_SINGLE_SHARE if self.precision == "float32" else 1))
+
+        def attempt(problem: Problem) -> None:
+            self._try(self._in_precision(problem), reject=reject)
+
+        search(attempt, drawn, examples, share=share * (_SINGLE_SHARE if self.precision == "float32" else 1))
         tried, refused = self.tried - before[0], self.refused - before[1]
         if 2 * refused > tried:  # a method may refuse what only the data can tell, but not hide from a law by refusing
             raise LawNotApplicable(f"the method refuses {refused} of {tried} problems that it accepts by kind")
-
-    def _draw(self, drawn: SearchStrategy[Problem], examples: Sequence[Problem], share: float) -> None:
-        profile = settings()
-        chosen = settings(
-            deadline=None,
-            max_examples=max(5, round(profile.max_examples * share)),
-            report_multiple_bugs=False,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.nested_given],
-            phases=[phase for phase in profile.phases if phase is not Phase.explain],
-        )
-
-        def law(problem: Problem) -> None:
-            self._try(self._in_precision(problem), reject=reject)
-
-        searched = chosen(given(problem=drawn)(law))
-        with suppress(Unsatisfiable):
-            reduce(lambda found, fixed: example(problem=fixed)(found), examples, searched)()
 
     def _in_precision(self, problem: Problem) -> Problem:
         return in_single_precision(problem) if self.precision == "float32" else problem

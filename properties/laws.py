@@ -12,6 +12,8 @@ from .identities import check_batch_online, check_effect, check_empty_request, c
 from .law import Law
 from .noise import check_release
 from .promises import check_certificate_form, check_sensitivity, check_sequential_sensitivity
+from .rates import check_rate_records, check_rate_request_size, check_rate_step_size
+from .scope import check_prior_sensitivity, check_regime, check_reported_bounds
 
 LAWS: dict[str, Law] = {
     law.name: law
@@ -19,6 +21,12 @@ LAWS: dict[str, Law] = {
         check_sensitivity,
         check_sequential_sensitivity,
         check_certificate_form,
+        check_reported_bounds,
+        check_prior_sensitivity,
+        check_regime,
+        check_rate_request_size,
+        check_rate_records,
+        check_rate_step_size,
         check_empty_request,
         check_effect,
         check_order,

@@ -36,7 +36,11 @@ def _release(method: AnyMethod, problem: Problem, device: str) -> float | None:
     run = start(method, problem, device)
     state, streams = run.unlearned(), problem.streams
     centre = state.parameters.double().cpu().numpy()
-    if not np.array_equal(method.release(state, 0.0, streams=streams.child("zero")).double().cpu().numpy(), centre):
+    silent = method.release(state, 0.0, streams=streams.child("zero"))
+    if silent.shape != state.parameters.shape:
+        shapes = f"{list(silent.shape)} of parameters {list(state.parameters.shape)}"
+        raise LawBroken("release", f"Release gives the shape {shapes}.", problem)
+    if not np.array_equal(silent.double().cpu().numpy(), centre):
         raise LawBroken("release", "With noise_scale = 0 the released parameters are not the unlearned ones.", problem)
     for scale in (SCALE, 1e3 * SCALE):
         calls = [method.release(state, scale, streams=streams.child("noise", call)) for call in range(CALLS)]

@@ -16,6 +16,7 @@ from unlearning.streams import Streams
 
 Model = Literal["ridge", "binary", "softmax", "network"]
 Recipe = Literal["minimise", "descent", "projected"]
+RequestBy = Literal["chance", "label", "norm", "influence"]
 Geometry = Literal["round", "flat", "duplicated", "constant column", "separable", "one class", "aligned", "spike"]
 
 MODELS: tuple[Model, ...] = ("ridge", "binary", "softmax", "network")
@@ -29,6 +30,8 @@ GEOMETRIES: tuple[Geometry, ...] = (
     "aligned",
     "spike",
 )
+REQUESTS: tuple[RequestBy, ...] = ("chance", "label", "norm", "influence")
+STOPPING = {False: 1e-10, True: 1e-5}  # gradient norm at which minimisers stop, in double and in single precision
 CLASSES = {"ridge": 1, "binary": 2, "softmax": 3, "network": 2}
 
 
@@ -68,7 +71,8 @@ class Problem:
         geometry: how the inputs lie. "flat": columns over four decades; "aligned": every input is R·e₁; "spike":
             record 0 is R·e₁, all others are 0, and record 0 is always in the request.
         request_size: records to forget, m; 1 ≤ m ≤ n − 1.
-        by_label: whether the request takes the records with the smallest labels, instead of any.
+        request_by: which records the request takes: any; those with the smallest labels, so that whole classes go; the
+            longest ones; or those with the largest gradients at a linear fit. Replicas break ties differently.
         replicas: trained copies, each with its own request.
         seed: of the records, the requests and the training.
         descent: the recipe, or None for the exact minimiser.
@@ -85,7 +89,7 @@ class Problem:
     replicas: int = 1
     seed: int = 0
     descent: Descent | None = None
-    by_label: bool = False
+    request_by: RequestBy = "chance"
     single_precision: bool = False
 
     @property
@@ -105,6 +109,12 @@ class Problem:
         if self.descent is None:
             return self.model, "minimise"
         return self.model, "descent" if self.descent.radius is None else "projected"
+
+    @property
+    def first_class(self) -> int:
+        """Records with the smallest label: as a request by label, the whole class."""
+        labels = _records(self)[1]
+        return int((labels == labels.min()).sum())
 
     @property
     def streams(self) -> Streams:
@@ -137,10 +147,10 @@ class Problem:
         """The request of each replica, bool [K, n]."""
         generator = np.random.default_rng((self.seed, 1))
         mask = np.zeros((self.replicas, self.rows), dtype=bool)
+        rank = _rank(self)
         for row in mask:
             chosen = generator.permutation(self.rows)
-            if self.by_label:
-                chosen = chosen[np.argsort(_records(self)[1][chosen], kind="stable")]
+            chosen = chosen[np.argsort(rank[chosen], kind="stable")]
             if self.geometry == "spike":
                 chosen = np.concatenate([[0], chosen[chosen != 0]])
             row[chosen[: self.request_size]] = True
@@ -148,11 +158,33 @@ class Problem:
 
     def _recipe(self, norm_upper: float) -> SGD | Minimise:
         if self.descent is None:
-            return Minimise(1e-3 if self.single_precision else 1e-10)
+            return Minimise(STOPPING[self.single_precision])
         constants = self.objective.constants(max(norm_upper, 1e-6))
         smoothness = 1.0 if constants is None else constants.smoothness_upper
         d = self.descent
         return SGD(d.epochs, d.batch_size, d.stability / smoothness, d.decay, d.momentum, d.divisor, d.radius)
+
+
+def _rank(problem: Problem) -> NDArray[np.float64]:
+    """Number by which records are asked for, the smallest first, [n]; equal ones, copies among them, in any order."""
+    features, labels = _records(problem)
+    if problem.request_by == "label":
+        return labels.astype(np.float64)
+    lengths = np.linalg.norm(features, axis=1)
+    if problem.request_by == "norm":
+        return _rounded(-lengths)
+    if problem.request_by == "influence":
+        targets = labels - labels.mean()
+        hessian = features.T @ features + problem.rows * problem.regularisation * np.eye(problem.columns)
+        fitted = features @ np.linalg.solve(hessian, features.T @ targets)
+        return _rounded(-lengths * np.abs(targets - fitted))
+    return np.zeros(problem.rows)
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values to nine decimals, so that those of copies are equal."""
+    rounded: NDArray[np.float64] = np.round(values, 9)
+    return rounded
 
 
 def _records(problem: Problem) -> tuple[NDArray[np.float64], NDArray[np.generic]]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unlearning.claim import Reference
+from unlearning.errors import BrokenMethod
 from unlearning.protocols import AnyMethod
 
 from .base import LawBroken
@@ -35,11 +36,15 @@ class Run:
         return self.problem.request(self.device)
 
     def unlearned(self, *requests: Tensor) -> Any:
-        """State after the requests, one after the other; the problem's own without any."""
+        """State after the requests, one after the other; the problem's own without any.
+
+        Raises:
+            BrokenMethod: what `unlearn` returns holds no parameters [K, P].
+        """
         state = self.learned
         for number, request in enumerate(requests or (self.request,)):
             streams = self.problem.streams.child("unlearning", number)
-            state = self.method.unlearn(state, request, streams=streams)
+            state = checked(self.method.unlearn(state, request, streams=streams), self.problem, "unlearn")
         return state
 
     def reference(self, kept: Tensor | None = None) -> Any:
@@ -47,13 +52,16 @@ class Run:
 
         Args:
             kept: records of D_r, bool [K, n]; all but the problem's request without it.
+
+        Raises:
+            BrokenMethod: what the method returns holds no parameters [K, P].
         """
         kept = ~self.request if kept is None else kept
         streams = self.problem.streams
         state: Any = self.method.learn(self.problem.task(self.device), kept, streams=streams)
         if self.method.declaration.reference is Reference.EMPTY_REQUEST:
             state = self.method.unlearn(state, torch.zeros_like(kept), streams=streams.child("unlearning"))
-        return state
+        return checked(state, self.problem, "the reference")
 
     def sensitivities(self, state: Any, request: Tensor, law: str) -> Tensor | None:
         """Certified Δ per replica, [K]; None where nothing is certified for certain.
@@ -73,9 +81,28 @@ class Run:
 
 
 def start(method: AnyMethod, problem: Problem, device: str) -> Run:
-    """Learn on all records of the problem."""
+    """Learn on all records of the problem.
+
+    Raises:
+        BrokenMethod: what `learn` returns holds no parameters [K, P].
+    """
     learned: Any = method.learn(problem.task(device), problem.members(device), streams=problem.streams)
-    return Run(method, problem, device, learned)
+    return Run(method, problem, device, checked(learned, problem, "learn"))
+
+
+def checked(state: Any, problem: Problem, verb: str) -> Any:
+    """The state, if its parameters are one row for each replica of the problem.
+
+    Raises:
+        BrokenMethod: they are not.
+    """
+    parameters = getattr(state, "parameters", None)
+    if not isinstance(parameters, Tensor):
+        raise BrokenMethod(f"{verb} must return a state with parameters, a tensor [K, P], got {type(state).__name__}.")
+    if parameters.ndim != 2 or parameters.shape[0] != problem.replicas:
+        shape = list(parameters.shape)
+        raise BrokenMethod(f"{verb} must return parameters [K, P] with K = {problem.replicas}, got shape {shape}.")
+    return state
 
 
 def split(request: Tensor, parts: int) -> list[Tensor]:

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from unlearning.errors import PlanError
 from unlearning.protocols import AnyMethod, ChecksTask
 
-from .problems import GEOMETRIES, MODELS, Descent, Geometry, Model, Problem, Recipe
+from .problems import GEOMETRIES, MODELS, REQUESTS, Descent, Model, Problem, Recipe
 
 Kind = tuple[Model, Recipe]
 
 RECIPES: tuple[Recipe, ...] = ("descent", "projected", "minimise")
+
+LARGEST = 60, 8  # records and columns of linear problems; networks stay small
 
 LINEAR: tuple[Model, ...] = ("ridge", "binary", "softmax")
 
@@ -36,6 +38,8 @@ def _accepts(method: AnyMethod, model: Model, recipe: Recipe) -> bool:
         method.learn(task, problem.members(), streams=problem.streams)
     except PlanError:
         return False
+    except Exception:  # noqa: BLE001  says nothing of the kind: the law meets it again, and names the problem
+        return True
     return True
 
 
@@ -61,7 +65,10 @@ def descents(
 def problems(
     draw: st.DrawFn, kinds: Sequence[Kind], *, momentum: bool = False, largest_request: int | None = None
 ) -> Problem:
-    """Problems of these kinds.
+    """Problems of these kinds: all sizes down to the smallest, all geometries, requests from one record to all but one.
+
+    Requests are drawn at random or against the method: the longest records, those with the largest gradients, whole
+    classes, all copies of a record. Empty requests, of some replicas or all, are the law `empty_request`'s.
 
     Args:
         draw: given by Hypothesis.
@@ -71,24 +78,26 @@ def problems(
     """
     model, recipe = draw(st.sampled_from(list(kinds)))
     network = model == "network"
-    rows = draw(st.integers(2, 10 if network else 40))
-    geometry: Geometry = draw(st.sampled_from(GEOMETRIES))
+    rows = draw(st.integers(2, 10) if network else st.integers(2, 12) | st.integers(2, LARGEST[0]))
     most = rows - 1 if largest_request is None else min(rows - 1, largest_request)
-    return Problem(
+    problem = Problem(
         model=model,
         rows=rows,
-        columns=draw(st.integers(1, 3 if network else 6)),
+        columns=draw(st.integers(1, 3) if network else st.just(1) | st.integers(1, LARGEST[1])),
         regularisation=10.0 ** draw(st.floats(-3, 1)),
         norm=draw(st.sampled_from([1.0, 0.3, 3.0])),
-        geometry=geometry,
-        request_size=draw(st.integers(1, most)),
+        geometry=draw(st.sampled_from(GEOMETRIES)),
+        request_size=draw(st.integers(1, most) | st.integers(1, most) | st.just(most)),
         replicas=draw(st.integers(1, 3)),
-        seed=draw(st.integers(0, 2**16)),
+        seed=draw(st.just(0) | st.integers(0, 2**16) | st.integers(0, 2**16)),
         descent=None
         if recipe == "minimise"
         else draw(descents(rows, momentum=momentum, network=network, projected=recipe == "projected")),
-        by_label=draw(st.booleans()),
+        request_by=draw(st.sampled_from(REQUESTS)),
     )
+    if problem.request_by == "label" and model != "ridge" and draw(st.booleans()):  # the whole class
+        return replace(problem, request_size=min(problem.first_class, most))
+    return problem
 
 
 def in_single_precision(problem: Problem) -> Problem:

@@ -4,20 +4,13 @@ import pytest
 
 from unlearning.protocols import AnyMethod
 
-from .base import LawNotApplicable
 from .laws import LAWS
+from .parametrize import Check
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_law(method: AnyMethod, law: str, device: str) -> None:
+def test_law(method: AnyMethod, check: Check) -> None:
     """The law holds, or the method says why it does not apply."""
-    reason = method.declaration.exempt.get(law)
-    if reason is not None:
-        pytest.skip(f"{law}: exempt, {reason}")
-    try:
-        LAWS[law](method, device=device)
-    except LawNotApplicable as note:
-        pytest.skip(f"{law}: {note}")
+    check(method)
 
 
 def test_exemptions_name_laws(method: AnyMethod) -> None:

@@ -6,6 +6,7 @@ from . import figures
 from .document import Block, Cell, Column, Figure, Section, Table
 from .numerals import MISSING, exact, number, percent
 from .readings import accuracy, achieved_epsilon, detectable, epsilon_lower, noop_epsilon, standing
+from .small_problems import tightest
 from .wording import expectation, word
 
 
@@ -54,11 +55,13 @@ def _name(place: int, row: Row, note: str = "") -> Cell:
 
 def mechanism_table(evidence: Evidence) -> Table:
     """Per row: the bound and the noise beside the distances."""
+    searched = any(row.bound_search for row in evidence.rows)
     columns = (
         Column("Row", "text", 2.2),
         Column("Δ budget"),
         Column("Δ largest"),
         Column("slack d/Δ"),
+        *((Column("d/Δ on small\u00a0problems"),) if searched else ()),
         Column("σ"),
         Column("σ needed"),
         Column("d unlearned"),
@@ -72,6 +75,7 @@ def mechanism_table(evidence: Evidence) -> Table:
             Cell(number(certificate.sensitivity_budget if certificate else None, rounding="up")),
             Cell(number(certificate.sensitivity_upper_largest if certificate else None, rounding="up")),
             Cell(number(found.slack_largest if found else None)),
+            *((_on_small_problems(row),) if searched else ()),
             Cell(number(row.noise_scale)),
             Cell(number(certificate.noise_scale_required if certificate else None, rounding="up")),
             Cell(number(found.unlearned[-1] if found and found.unlearned else None)),
@@ -82,7 +86,15 @@ def mechanism_table(evidence: Evidence) -> Table:
         "claim at the largest Δ. "
         f"{MISSING}: not computable, or no certificate."
     )
+    if searched:
+        caption += " Small problems: the largest d/Δ that a search for a breach reached on records of its own."
     return Table(caption, columns, tuple(rows))
+
+
+def _on_small_problems(row: Row) -> Cell:
+    if row.bound_search is not None and row.bound_search.counterexample is not None:
+        return Cell("> 1")
+    return Cell(number(tightest(row), rounding="down"))
 
 
 def accuracy_table(evidence: Evidence) -> Table:

@@ -10,6 +10,7 @@ from .document import Block, Cell, Column, Details, Figure, Paragraph, Section, 
 from .evidence import answer, evidence
 from .numerals import count, number, quantity
 from .readings import achieved_epsilon, noop_epsilon
+from .small_problems import small_problems
 from .wording import (
     NOT_COMPUTABLE,
     plural,
@@ -34,6 +35,8 @@ def bound_section(row: Row, anchor: str) -> Section:
         )
         described = "Strips of distances on a logarithmic axis; the quantiles are in the table above."
         blocks.append(Figure(figures.distances(row, f"{anchor}-distances"), caption, described))
+    if row.bound_search is not None:
+        blocks += small_problems(row, row.bound_search, f"{anchor}-small")
     if row.request is not None:
         blocks += request_search(row.request, one_model=row.claim.seed_policy is SeedPolicy.DETERMINISTIC)
     if row.quantities:

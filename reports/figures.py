@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from unlearning.record import ClaimFacts, Evidence, Histogram, Row, TradeOffCurve, Wealth
+from unlearning.record import BoundSearch, ClaimFacts, Evidence, Histogram, Row, TradeOffCurve, Wealth
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff, TradeOff
 
 from .drawing import (
@@ -158,6 +158,26 @@ def distances(row: Row, salt: str) -> str:
         lanes.dress(axes)
         axes.set_xlabel("Euclidean distance to the reference, in units of the weights (logarithmic)")
         legend_above(figure, axes, 2)
+        return to_svg(figure, salt)
+
+
+def small_problems(search: BoundSearch, salt: str) -> str:
+    """Draw d/Δ of every small problem that was searched for a breach, one line a law, against Δ."""
+    laws = [law for law in search.laws if law.ratios]
+    with mpl.rc_context(style()):
+        figure = new_figure(7.2, 0.85 + 0.3 * len(laws))
+        axes = axes_at(figure, 1.35, 0.32, 0.15, 0.5)
+        stroke: dict[str, Any] = {"linestyle": "none", "color": UNLEARNED, "clip_on": False}
+        for height, law in enumerate(laws):
+            axes.plot(law.ratios, [height] * len(law.ratios), marker="|", markersize=9, markeredgewidth=0.7, **stroke)
+            axes.plot([max(law.ratios)], [height], marker="o", markersize=6, zorder=3, **stroke)
+        axes.axvline(1.0, color=PROMISE, linewidth=1.3, label="Δ")
+        axes.set(xlim=(-0.02, 1.06), ylim=(len(laws) - 0.5, -0.6))
+        axes.set_yticks(range(len(laws)), [law.title for law in laws])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("distance to the reference, less rounding, over Δ")
+        legend_above(figure, axes, 1)
         return to_svg(figure, salt)
 
 

@@ -1,6 +1,7 @@
 """Vocabulary: claims, certificates, methods, seed streams, closed forms, the record. No torch at run time."""
 
 from .claim import Assumption, Certificate, Claim, Reference, Released, SeedPolicy, Status
+from .errors import PlanError
 from .protocols import AnyMethod, Declaration, HasPriorSensitivity, Method, State
 from .streams import Streams
 from .tradeoff import Directions, EpsilonDelta, GaussianTradeOff, TradeOff
@@ -18,6 +19,7 @@ __all__ = [
     "HasPriorSensitivity",
     "Method",
     "Outcome",
+    "PlanError",
     "Reference",
     "Released",
     "SeedPolicy",

@@ -24,7 +24,8 @@ class Rate:
     """How fast ‖unlearned − reference‖ vanishes, as a theorem says it.
 
     Attributes:
-        quantity: what varies: m (request size), n (records, with m fixed) or η (step size, with the steps fixed).
+        quantity: what varies: m (request size), n (records, with m fixed) or η (step size, with the steps fixed, for
+            the request of one record).
         order: p in ‖unlearned − reference‖ = O(quantity^p); negative for n.
         source: theorem or argument.
     """
@@ -32,6 +33,15 @@ class Rate:
     quantity: Literal["request size", "records", "step size"]
     order: float
     source: str
+
+    @classmethod
+    def in_share(cls, order: float, source: str) -> tuple["Rate", "Rate"]:
+        """The orders in m and in n of an error O((m/n)^order).
+
+        >>> [rate.order for rate in Rate.in_share(2, "Newton's error")]
+        [2, -2]
+        """
+        return cls("request size", order, source), cls("records", -order, source)
 
 
 @dataclass(frozen=True, slots=True)

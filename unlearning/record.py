@@ -10,92 +10,66 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from .claim import Reference, Released, SeedPolicy, Status
 from .errors import RecordError
-from .tradeoff import Directions
+from .record_facts import (
+    BoundSearch,
+    BrokenBound,
+    CertificateFacts,
+    ClaimFacts,
+    Constant,
+    DatasetFacts,
+    LawSearch,
+    RequestFacts,
+    RequestFamily,
+    SmallProblem,
+    TaskFacts,
+    Value,
+)
 from .verdict import Outcome, Verdict
+
+__all__ = [
+    "Accuracy",
+    "ArrayFile",
+    "BoundSearch",
+    "BrokenBound",
+    "CertificateFacts",
+    "Circumstances",
+    "ClaimFacts",
+    "Constant",
+    "Control",
+    "DatasetFacts",
+    "Distances",
+    "Evidence",
+    "Histogram",
+    "Identification",
+    "LawSearch",
+    "Line",
+    "Prediction",
+    "Quantity",
+    "Record",
+    "RequestFacts",
+    "RequestFamily",
+    "Row",
+    "SCHEMA_VERSION",
+    "SmallProblem",
+    "TaskFacts",
+    "Timing",
+    "TradeOffCurve",
+    "Wealth",
+    "WealthCurve",
+    "canonical",
+    "line_without_numbers",
+    "make_record",
+    "read_record",
+    "sha256",
+]
 
 SCHEMA_VERSION = 1
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Constant(_Value):
-    """A number or premise on which a bound rests, with its status and where it came from."""
-
-    statement: str
-    value: float | None = None
-    status: Status
-    how: str
-
-
-class DatasetFacts(_Value):
-    """What the models were trained on."""
-
-    name: str
-    origin: str
-    sha256: str = Field(description="SHA-256 of the arrays as used")
-    rows: int
-    features: int
-    classes: int
-    holdout_rows: int
-    preprocessing: str
-    remark: str | None = Field(default=None, description="e.g. that images are lossy copies, or data are synthetic")
-
-
-class TaskFacts(_Value):
-    """One learning problem: dataset, model, objective, recipe, request."""
-
-    name: str
-    dataset: DatasetFacts
-    model: str
-    parameters: int
-    recipe: str
-    regularisation: float
-    request: str = Field(description="how the records to delete were chosen, in words")
-    request_size: int
-    request_ids: list[int]
-    constants: list[Constant]
-
-
-class ClaimFacts(_Value):
-    """The promise under test."""
-
-    sentence: str
-    kind: str = Field(description='"gaussian" (a μ-GDP trade-off) or "epsilon-delta"')
-    epsilon: float
-    delta: float
-    mu: float | None
-    reference: Reference | None = Field(default=None, description="this and what follows: None for scores from files")
-    directions: Directions
-    seed_policy: SeedPolicy | None = None
-    request_size: int | None = None
-    released: Released | None = None
-    stated_by: str
-
-
-class CertificateFacts(_Value):
-    """What the method's theorem says."""
-
-    theorem: str
-    sensitivity_budget: float | None = Field(description="Δ that the noise scale was fixed for")
-    sensitivity_upper_median: float | None
-    sensitivity_upper_largest: float | None
-    failure_probability: float
-    assumptions: list[Constant]
-    status: Status
-    refused_replicas: int = Field(description="replicas whose Δ exceeded the budget: retrained instead of released")
-    noise_scale_required: float | None = Field(default=None, description="σ that the claim needs at the largest Δ")
-    epsilon_implied: float | None = Field(
-        default=None, description="ε at the claim's δ that the largest Δ and the σ used give"
-    )
-
-
-class Line(_Value):
+class Line(Value):
     """One line of evidence.
 
     `epsilon_lower` and `mu_lower` are confidence limits (or exact where `kind` is "exact"); None means nothing was
@@ -138,13 +112,13 @@ def line_without_numbers(
     title: str,
     subject: str,
     seeds: str,
-    reason: str,
+    reason: str | None,
     outcome: Outcome = Outcome.NOT_COMPUTABLE,
     finding: str = "Not computable.",
     kind: str = "confidence",
     deciding: bool = True,
 ) -> Line:
-    """A line of evidence for which nothing could be computed, and why."""
+    """A line of evidence without runs and limits: nothing could be computed, and why, or it needs none."""
     return Line(
         rung=rung,
         key=key,
@@ -163,7 +137,7 @@ def line_without_numbers(
     )
 
 
-class Distances(_Value):
+class Distances(Value):
     """Rung A: noise-free distances to the claim's reference, one per replica, as quantiles 0, .05, .5, .95, 1."""
 
     unlearned: list[float]
@@ -176,7 +150,7 @@ class Distances(_Value):
     noop_mu: float | None
 
 
-class Accuracy(_Value):
+class Accuracy(Value):
     """Mean accuracy over replicas."""
 
     model: str
@@ -185,7 +159,7 @@ class Accuracy(_Value):
     holdout: float
 
 
-class TradeOffCurve(_Value):
+class TradeOffCurve(Value):
     """Trade-off of one score: points (α, β) with a simultaneous band around them."""
 
     label: str
@@ -199,7 +173,7 @@ class TradeOffCurve(_Value):
     score: str
 
 
-class Histogram(_Value):
+class Histogram(Value):
     """Histogram of one score over runs."""
 
     label: str
@@ -208,7 +182,7 @@ class Histogram(_Value):
     score: str | None = Field(default=None, description="which score; None: that of the first trade-off curve")
 
 
-class Quantity(_Value):
+class Quantity(Value):
     """What a method reports of its own run, over replicas: shown, and decides nothing."""
 
     name: str
@@ -222,7 +196,7 @@ class Quantity(_Value):
     epsilon_implied: float | None = Field(default=None, description="ε that it and the σ used give")
 
 
-class Identification(_Value):
+class Identification(Value):
     """Rung D: the game that was played, and how many names were right in each run."""
 
     sampling: str = Field(description='"coin": every candidate is forgotten by a fair coin; "fixed": so many of them')
@@ -240,35 +214,7 @@ class Identification(_Value):
     candidate_ids: list[int]
 
 
-class RequestFamily(_Value):
-    """Requests of one kind that the search for the worst request tried."""
-
-    name: str
-    tried: int
-    left_out: int = Field(description="requests that the method refused or failed on")
-    ratio: float | None = Field(description="largest d/Δ of the others; None: there is none, or it is infinite")
-    distance: float | None = Field(description="largest d of the others; None: there are none")
-
-
-class RequestFacts(_Value):
-    """The request that was audited, and the search that chose it on training seeds of its own."""
-
-    ids: list[int]
-    family: str
-    broken: bool = Field(description="whether d > Δ on the search's seeds; else it is the request of the largest d")
-    ratio: float | None = Field(description="its largest d/Δ on the search's seeds; None: no Δ, or d > Δ = 0")
-    distance: float = Field(description="its largest d on the search's seeds")
-    families: list[RequestFamily]
-    ratios: list[float | None] = Field(description="largest d/Δ before the local search and after each step")
-    distances: list[float] = Field(description="largest d before the local search and after each step")
-    tried: int = Field(description="different requests")
-    left_out: dict[str, int] = Field(description="requests that could not be audited, by reason")
-    records: int = Field(description="different records in the requests tried")
-    seeds: int
-    models: int
-
-
-class WealthCurve(_Value):
+class WealthCurve(Value):
     """Wealth that was bet against the claim after some of the pairs of runs."""
 
     label: str
@@ -276,7 +222,7 @@ class WealthCurve(_Value):
     log10_wealth: list[float]
 
 
-class Wealth(_Value):
+class Wealth(Value):
     """A row that may stop once it refutes: how far it went, and how its wealth grew."""
 
     allowed: int = Field(description="pairs of runs that the plan allows")
@@ -287,7 +233,7 @@ class Wealth(_Value):
     curves: list[WealthCurve]
 
 
-class Row(_Value):
+class Row(Value):
     """One method, one claim, one task; or one pair of files of scores, of which method and task are unknown."""
 
     name: str
@@ -314,6 +260,9 @@ class Row(_Value):
     failure_probability: float
     shares: dict[str, float] = Field(description="how the failure probability is divided over the lines")
     request: RequestFacts | None = Field(default=None, description="where the row searched for its request")
+    bound_search: BoundSearch | None = Field(
+        default=None, description="where small problems were searched for a breach"
+    )
     replicas: dict[str, int] = Field(description="test and selection runs a side")
     verdict: Verdict
     because: str
@@ -321,7 +270,7 @@ class Row(_Value):
     as_expected: bool
 
 
-class Prediction(_Value):
+class Prediction(Value):
     """What a control was predicted to do on one line, made from noise-free weights before any noise was drawn."""
 
     line: str
@@ -334,7 +283,7 @@ class Prediction(_Value):
     failure_probability: float
 
 
-class Control(_Value):
+class Control(Value):
     """A defect planted on the released side, or the retrained model in its place."""
 
     row: str = Field(description="the row it was planted in")
@@ -347,7 +296,7 @@ class Control(_Value):
     behaved: bool
 
 
-class ArrayFile(_Value):
+class ArrayFile(Value):
     """One array kept beside the record."""
 
     name: str
@@ -357,7 +306,7 @@ class ArrayFile(_Value):
     meaning: str
 
 
-class Evidence(_Value):
+class Evidence(Value):
     """The deterministic part of a record."""
 
     title: str
@@ -376,7 +325,7 @@ class Evidence(_Value):
     arrays: list[ArrayFile]
 
 
-class Timing(_Value):
+class Timing(Value):
     """Seconds spent on one thing; `models` is the number of models it produced."""
 
     what: str
@@ -385,7 +334,7 @@ class Timing(_Value):
     models: int | None = None
 
 
-class Circumstances(_Value):
+class Circumstances(Value):
     """Everything about the run that may differ when it is repeated."""
 
     date: str
@@ -400,7 +349,7 @@ class Circumstances(_Value):
     timings: list[Timing]
 
 
-class Record(_Value):
+class Record(Value):
     """One audit."""
 
     schema_version: int = SCHEMA_VERSION

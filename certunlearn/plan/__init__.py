@@ -1,7 +1,7 @@
 """Audit plans: what to train, what to delete, which method, what is claimed, how hard to look. One TOML file."""
 
 from .datasets import CsvSpec, DatasetSpec, EmbeddedSpec, FunctionSpec, NpzSpec
-from .models import CodeTarget, Plan, code_targets
+from .models import CodeTarget, LawsSpec, Plan, code_targets
 from .reading import parse_plan, read_plan
 from .requests import check_requests, request_size, resolve_request
 from .rows import ClaimSpec, IdentificationSpec, Replicas, RowSpec
@@ -27,6 +27,7 @@ __all__ = [
     "FunctionSpec",
     "IdentificationSpec",
     "IdsRequest",
+    "LawsSpec",
     "MinimiseSpec",
     "NpzSpec",
     "Plan",

@@ -21,6 +21,12 @@ from .rows import Replicas, RowSpec
 from .tasks import RequestSpec, TaskSpec
 
 
+class LawsSpec(Spec):
+    """Search for a small problem that breaks a method's certified Δ, for rows with rung A."""
+
+    problems: Annotated[int, Field(ge=0, le=10_000)] = 30  # linear ones that each law draws; 0: no search
+
+
 class CodeTarget(NamedTuple):
     """Code that a plan names: where, and what."""
 
@@ -36,6 +42,7 @@ class Plan(Spec):
     failure_probability: FailureProbability = 0.01
     control_failure_probability: FailureProbability = 0.001
     family: Literal["row", "plan"] = "row"
+    laws: LawsSpec = LawsSpec()
     datasets: Annotated[dict[Name, DatasetSpec], Field(min_length=1)]
     tasks: Annotated[dict[Name, TaskSpec], Field(min_length=1)]
     rows: Annotated[Many[RowSpec], Field(min_length=1)]

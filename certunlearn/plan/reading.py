@@ -12,7 +12,7 @@ from unlearning.errors import PlanError
 from ..registry import registered_methods
 from .datasets import CanariesSpec, CsvSpec, EmbeddedSpec, FunctionSpec, NpzSpec
 from .messages import Location, one_line
-from .models import Plan
+from .models import LawsSpec, Plan
 from .rows import ClaimSpec, IdentificationSpec, Replicas, RowSpec
 from .tasks import AdamSpec, ClassRequest, IdsRequest, MinimiseSpec, RandomRequest, SgdSpec, TaskSpec, WorstRequest
 
@@ -26,6 +26,7 @@ _SOURCES: dict[str, type[BaseModel]] = {
 }
 _TABLES: dict[Location, type[BaseModel]] = {
     (): Plan,
+    ("laws",): LawsSpec,
     **{("datasets", source): spec for source, spec in _SOURCES.items()},
     **{("datasets", source, "canaries"): CanariesSpec for source in _SOURCES},
     ("tasks",): TaskSpec,

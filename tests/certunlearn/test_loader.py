@@ -14,6 +14,7 @@ import certunlearn.registry as registry
 from certunlearn.loader import load_dataset, load_method, load_target, make_method, parse_definitions, resolve_code
 from certunlearn.plan import read_plan
 from unlearning.errors import HiddenPackage, NotTrusted, PlanError
+from unlearning.protocols import Method
 
 ROOT = Path(loader.__file__).parent.parent
 
@@ -37,6 +38,21 @@ class Mine:
 class Half:
     def learn(self): ...
     def release(self): ...
+
+class Uncertified:
+    declaration = Declaration(title="mine", citation="me")
+    def learn(self, task, members, *, streams): ...
+    def unlearn(self, state, request, *, streams): ...
+
+@dataclass(frozen=True)
+class Single:
+    damping: float = 1.0
+    declaration = Declaration(title="mine", citation="me")
+    def learn(self, features, labels, generator): ...
+    def unlearn(self, parameters, features, labels, removed, generator): ...
+
+class Short(Single):
+    def learn(self, features): ...
 
 class Undeclared(Mine):
     declaration = "nothing"
@@ -186,7 +202,8 @@ def test_a_file_is_imported_once(folder):
 @pytest.mark.parametrize(
     ("target", "fragments"),
     [
-        ("mine.py:Half", ["without unlearn, certify, declaration", "unlearning.protocols.Method"]),
+        ("mine.py:Half", ["learn, unlearn and declaration", "without unlearn, declaration", "OneModel"]),
+        ("mine.py:Uncertified", ["without certify, release;", "unlearning.protocols.Method"]),
         ("mine.py:records", ["must name a class", "a function"]),
         ("mine.py:shape", ["must name a class", "a int"]),
     ],
@@ -204,6 +221,12 @@ def test_classes_that_are_no_methods(folder, target, fragments):
         ("Mine", {"dampin": 1}, ["rows[2].parameters.dampin must be a parameter of Mine", "did you mean damping"]),
         ("Mine", {"damping": -1}, ["rows[2].parameters.damping must suit Mine", "damping = -1: damping must be >= 0"]),
         ("Mine", {"damping": "x"}, ["rows[2].parameters must suit Mine", "not supported"]),
+        (
+            "Short",
+            {},
+            ["rows[2] must be a method: Short.learn must take (features, labels, generator), got (features)"],
+        ),
+        ("Single", {"dampin": 1}, ["rows[2].parameters.dampin must be a parameter of Single", "did you mean damping"]),
         ("Undeclared", {}, ["rows[2].parameters.needed must be given for Undeclared"]),
         ("Undeclared", {"needed": 1}, ["rows[2].method must declare itself", "got str"]),
     ],
@@ -220,6 +243,11 @@ def test_methods_are_made(folder):
     assert make_method(load_method("mine.py:Mine", folder=folder), {"damping": 2}).damping == 2
     for name in registry.SHIPPED:
         assert make_method(load_method(name), {}).declaration.title
+
+
+def test_a_method_for_one_model_is_lifted(folder):
+    made = make_method(load_method("mine.py:Single", folder=folder), {"damping": 2})
+    assert isinstance(made, Method) and made.one.damping == 2 and made.declaration.title == "mine"
 
 
 def test_messages_of_datasets_begin_with_their_place(folder):

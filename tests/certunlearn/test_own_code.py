@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from beside import mean_of
-from learning.per_replica import PerReplica
 from unlearning import Declaration, SeedPolicy
 
 
@@ -49,15 +48,6 @@ class Averages:
 
     def unlearn(self, parameters, features, labels, removed, generator):
         return self.learn(features[~removed], labels[~removed], generator)
-
-
-def averages():
-    return PerReplica(Averages())
-
-
-class Mine(PerReplica):
-    def __init__(self):
-        super().__init__(Averages())
 '''
 BESIDE = """
 def mean_of(features):
@@ -93,7 +83,7 @@ release_calls = 256
 [[rows]]
 name = "means"
 task = "means"
-method = "own.py:Mine"
+method = "own.py:Averages"
 claim = { epsilon = 0.5, delta = 1e-5 }
 noise_scale = 0.001
 replicas = { test = 8, selection = 8 }

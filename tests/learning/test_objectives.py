@@ -98,23 +98,6 @@ def test_derivatives(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ridge", "binary", "softmax", "network"])
-def test_regulariser_contributes_exactly_its_share(name: str) -> None:
-    objective, parameters, features, labels, generator = case(name)
-    kinds = {"ridge": Ridge, "binary": BinaryLogistic}
-    if name == "network":
-        plain: Objective = Network(mlp(D, [4], 3, "tanh"), 0.0)
-    else:
-        plain = kinds[name](D, 0.0) if name in kinds else Softmax(D, 3, 0.0)
-    weights = torch.from_numpy(generator.uniform(0, 1, (K, B)))
-    vectors = torch.from_numpy(generator.standard_normal((K, R, objective.size)))
-    with_share, without = objective.at(parameters, features, labels), plain.at(parameters, features, labels)
-    total = weights.sum(1)[:, None]
-    torch.testing.assert_close(with_share.gradient(weights) - without.gradient(weights), 0.3 * total * parameters)
-    difference = with_share.hvp(weights, vectors) - without.hvp(weights, vectors)
-    torch.testing.assert_close(difference, 0.3 * total.unsqueeze(-1) * vectors)
-
-
-@pytest.mark.parametrize("name", ["ridge", "binary", "softmax", "network"])
 def test_absent_records_contribute_nothing(name: str) -> None:
     objective, parameters, features, labels, _ = case(name)
     weights = torch.zeros(K, B, dtype=torch.float64)

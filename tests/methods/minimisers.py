@@ -25,7 +25,7 @@ def minimiser_problem(generator: np.random.Generator, index: int) -> Problem:
         int(generator.choice([1, rows - 1, generator.integers(1, rows)])),
         2,
         index,
-        by_label=bool(index % 2),
+        request_by="label" if index % 2 else "chance",
     )
 
 

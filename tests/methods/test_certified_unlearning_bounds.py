@@ -194,7 +194,7 @@ def test_a_smaller_constant_is_caught(name: str) -> None:
 
 
 def test_the_lipschitz_term_of_the_measured_bound_is_within_a_factor_of_three() -> None:
-    problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 2, 2, by_label=True)
+    problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 2, 2, request_by="label")
     method = CU(bound="measured")
     # the other half of the measured bound, ‖∇F_r(w̃)‖/λ, is all but attained here
     assert 0.9 < ratio(problem, method) <= 1

@@ -179,7 +179,7 @@ def test_empty_requests_are_the_identity_and_others_beside_them_move() -> None:
 
 
 def test_sequential_and_class_requests() -> None:
-    problem = Problem("softmax", 30, 3, 0.1, 1.0, "round", 12, 2, 6, Descent(3, 10), by_label=True)
+    problem = Problem("softmax", 30, 3, 0.1, 1.0, "round", 12, 2, 6, Descent(3, 10), request_by="label")
     request = problem.request()
     first = request & (request.cumsum(1) <= 5)
     for method in EXACT:

@@ -60,7 +60,7 @@ def test_bounds_hold(bound: str, tolerance: float) -> None:
 
 
 def test_error_bound_is_within_a_factor_of_three() -> None:
-    problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 2, 2, by_label=True)
+    problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 2, 2, request_by="label")
     assert 0.4 < ratio(problem, NEWTON, 1e-10) < 1
     assert ratio(problem, twins.Understated(NEWTON, 0.4), 1e-10) > 1
     assert ratio(problem, twins.WrongPower(NEWTON), 1e-10) > 1
@@ -79,7 +79,7 @@ def test_published_bound_in_closed_form() -> None:
 
 def test_published_bound_does_not_cover_a_second_deletion() -> None:
     # removing one class and then one record: the second lemma alone is 2 to 20 times below the distance
-    problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 1, 2, by_label=True)
+    problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 1, 2, request_by="label")
     method, request = NewtonStep("published"), problem.request()
     first = request & (request.cumsum(1) < 13)
     learned = method.learn(problem.task(), problem.members(), streams=problem.streams)

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
@@ -19,3 +20,13 @@ def fixed_search() -> Iterator[None]:
     settings.load_profile("fixed")
     yield
     settings.load_profile(before)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> str:
+    """A folder on the path whose metadata register the plugin, as an installation of the project would."""
+    info = tmp_path / "site" / "certunlearn-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: certunlearn\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[pytest11]\ncertunlearn = certunlearn.pytest_plugin\n")
+    return str(info.parent)

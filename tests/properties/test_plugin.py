@@ -1,13 +1,12 @@
 """The pytest plugin: one definition of each option, installed or not, and out of the way of other projects."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from certunlearn.registry import SHIPPED_VARIANTS
+
+from .pytest_runs import run
 
 MINE = """
 from dataclasses import dataclass, replace
@@ -19,47 +18,87 @@ class Mine(Retrain):
 
 @dataclass(frozen=True)
 class Lazy(Retrain):
+    shift: float = 0.0
+    word: str = ""
+
     def unlearn(self, state, request, *, streams):
-        return replace(super().unlearn(state, request, streams=streams), parameters=state.parameters)
+        return replace(super().unlearn(state, request, streams=streams), parameters=state.parameters + self.shift)
 
 @dataclass(frozen=True)
 class Odd(Retrain):
     declaration = replace(Retrain.declaration, exempt={"gravity": "it floats"})
 """
 
-
-def run(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HYPOTHESIS", "COV"))}
-    path = os.pathsep.join(p for p in (environment.pop("PYTHONPATH", ""), str(ROOT)) if p)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-        cwd=folder,
-        env=own | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+THEIR_OPTIONS = """
+def pytest_addoption(parser):
+    parser.addoption("--method", choices=["get", "post"], default="get")
+    parser.addoption("--device", default="phone")
+"""
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> str:
-    """A folder on the path whose metadata register the plugin, as an installation of the project would."""
-    info = tmp_path / "site" / "certunlearn-0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: certunlearn\nVersion: 0\n")
-    (info / "entry_points.txt").write_text("[pytest11]\ncertunlearn = certunlearn.pytest_plugin\n")
-    return str(info.parent)
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
 
 
-def test_someones_own_method_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
-    targets = [f"--method={tmp_path / 'mine.py'}:{name}" for name in ("Mine", "Lazy", "Odd")]
-    done = run("properties", *targets, "-k", "bad_release or effect or exemptions", "-rs", HYPOTHESIS_PROFILE="dev")
+def test_someones_own_method_from_a_file(mine: Path) -> None:
+    targets = [f"--method={mine}:{name}" for name in ("Mine", "Lazy", "Odd")]
+    kept = f"--counterexamples={mine.parent / 'kept'}"
+    only = ("-k", "(bad_release or effect or exemptions) and not float32", "-rs")
+    done = run("properties", *targets, kept, *only, HYPOTHESIS_PROFILE="dev")
     assert done.returncode == 1, done.stdout
     assert "bad_release: exempt, it never releases" in done.stdout
-    assert "Law broken: effect." in done.stdout and "Problem(" in done.stdout
+    assert "breaks the law effect" in done.stdout
     assert "got 'gravity'" in done.stdout
     assert "2 failed, 6 passed, 1 skipped" in done.stdout
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_broken_law_is_a_problem_to_follow_and_a_file_to_replay(mine: Path, workers: str) -> None:
+    target = f"{mine}:Lazy[shift=0.0,word=so]"
+    arguments = (f"--method={target}", "--counterexamples=kept", "--precision=float64", "-k", "effect or order")
+    done = run("--pyargs", "properties", *arguments, "-n", workers, f"--rootdir={mine.parent}", folder=mine.parent)
+    assert done.returncode == 1, done.stdout + done.stderr
+    [effect] = (mine.parent / "kept").glob("effect-*.json")
+    assert f"certunlearn replay kept/{effect.name} --method" in done.stdout
+    assert f"'{target}'" in done.stdout
+    for frame in ("Traceback", "properties/law.py", "hypothesis"):
+        assert frame not in done.stdout
+    table = done.stdout.partition("laws of unlearning methods")[2]
+    assert f"BROKEN by {target}" in table and "\norder " in table
+
+
+def test_a_folder_that_cannot_be_written_does_not_hide_the_breach(mine: Path) -> None:
+    (mine.parent / "kept").write_text("a file")
+    arguments = (f"--method={mine}:Lazy", f"--counterexamples={mine.parent / 'kept'}", "-k", "effect and not float32")
+    done = run("properties", *arguments)
+    assert "breaks the law effect" in done.stdout and "Not saved: " in done.stdout, done.stdout + done.stderr
+    assert "1 failed" in done.stdout and "INTERNALERROR" not in done.stdout
+
+
+def test_the_run_closes_with_what_laws_cost_and_which_do_not_apply(mine: Path) -> None:
+    targets = (f"--method={mine}:Mine", "--method=newton", "-k", "Mine-sensitivity or bad_release or newton-order")
+    done = run("properties", *targets, "-n", "2", "--precision=both")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = done.stdout.partition("laws of unlearning methods")[2]
+    heading, *lines = table.splitlines()[1:]
+    assert heading.split() == ["law", "seconds", "methods", "problems", "tightest"]
+    found = {line.split()[0]: line.split()[1:] for line in lines if line and not line.startswith(" ")}
+    assert {"sensitivity", "sensitivity-float32", "bad_release", "all"} <= found.keys()
+    assert found["bad_release"][1] == "1" and int(found["all"][1]) >= 10
+    assert f"  {mine}:Mine: bad_release: exempt, it never releases" in table
+
+
+def test_precision_of_the_command_line() -> None:
+    def collected(*arguments: str) -> str:
+        return run("properties", "--collect-only", "--method=retrain", *arguments).stdout
+
+    both, double, single = collected(), collected("--precision=float64"), collected("--precision=float32")
+    assert "[retrain-order]" in both and "[retrain-order-float32]" in both
+    assert "[retrain-order]" in double and "float32]" not in double
+    assert "[retrain-order]" not in single and "[retrain-order-float32]" in single
 
 
 @pytest.mark.parametrize("extra", [(), ("-p", "no:certunlearn")])
@@ -70,6 +109,8 @@ def test_the_plugin_is_registered_once_where_it_is_installed(installed: str, ext
         assert "fixture 'method' not found" in done.stdout or done.returncode == 0
     else:
         assert done.returncode == 0 and "[hessian-free-sensitivity]" in done.stdout, done.stdout + done.stderr
+        for variant in SHIPPED_VARIANTS:
+            assert f"[{variant}-sensitivity]" in done.stdout
 
 
 def test_laws_run_outside_the_checkout_where_the_project_is_installed(installed: str, tmp_path: Path) -> None:
@@ -85,24 +126,53 @@ def test_another_project_is_left_alone(installed: str, tmp_path: Path) -> None:
         "import sys, pytest\n"
         "@pytest.fixture(params=[1, 2])\n"
         "def method(request): return request.param\n"
-        "def test_it(method):\n    assert method\n"
-        "    assert 'torch' not in sys.modules and 'hypothesis.strategies' not in sys.modules\n"
+        "@pytest.mark.parametrize('check', [len])\n"
+        "def test_it(method, check):\n    assert method\n"
+        "    assert not {'torch', 'hypothesis.strategies', 'unlearning', 'properties'} & {*sys.modules}\n"
     )
     done = run("test_theirs.py", "-p", "no:hypothesispytest", folder=tmp_path, PYTHONPATH=installed)
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "laws of unlearning methods" not in done.stdout
+
+
+def test_another_projects_options_of_the_same_names_stay_theirs(installed: str, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "conftest.py").write_text(THEIR_OPTIONS)
+    (tmp_path / "test_theirs.py").write_text(
+        "def test_it(pytestconfig):\n"
+        "    assert pytestconfig.getoption('--method') == 'post'\n"
+        "    assert pytestconfig.getoption('--device') == 'phone'\n"
+    )
+    theirs = run("test_theirs.py", "--method=post", folder=tmp_path, PYTHONPATH=installed)
+    assert theirs.returncode == 0 and "1 passed" in theirs.stdout, theirs.stdout + theirs.stderr
+    ours = ("--pyargs", "properties", "--certunlearn-method=retrain", "--certunlearn-device=cpu", "-k", "quadratic")
+    done = run(*ours, "--precision=float64", folder=tmp_path, PYTHONPATH=installed)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_our_options_by_either_name_without_an_installation() -> None:
+    for name in ("--method", "--certunlearn-method"):
+        done = run("properties", f"{name}=retrain", "--collect-only", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+        assert "[retrain-order]" in done.stdout and "[newton-order]" not in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
         (("--method", "nothing.here:Method"), {}, "--method must name an installed module"),
+        (("--method", "newten"), {}, "did you mean newton"),
+        (("--method", "newton[bound"), {}, "--method must be a registered method"),
+        (("--method", "newton[bond=published]"), {}, "did you mean bound"),
+        (("--device", "toaster"), {}, "--device must be auto, cpu or cuda, got toaster"),
+        (("--precision", "float16"), {}, "invalid choice: 'float16'"),
         ((), {"HYPOTHESIS_PROFILE": "weekly"}, "HYPOTHESIS_PROFILE must be one of dev, ci, nightly, got 'weekly'"),
     ],
 )
 def test_wrong_names_are_refused(arguments: tuple[str, ...], environment: dict[str, str], says: str) -> None:
     done = run("properties", "--collect-only", *arguments, **environment)
     assert done.returncode != 0
-    assert says in done.stdout + done.stderr and "INTERNALERROR" not in done.stdout + done.stderr
+    assert says in done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr and "Traceback" not in done.stdout + done.stderr
 
 
 def test_profiles(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from unlearning.gaussian import epsilon_of_delta, mu_of_epsilon_delta
 from unlearning.record import (
     Accuracy,
     ArrayFile,
+    BoundSearch,
+    BrokenBound,
     CertificateFacts,
     Circumstances,
     ClaimFacts,
@@ -19,11 +21,13 @@ from unlearning.record import (
     Distances,
     Evidence,
     Histogram,
+    LawSearch,
     Line,
     Prediction,
     Quantity,
     Record,
     Row,
+    SmallProblem,
     TaskFacts,
     Timing,
     TradeOffCurve,
@@ -253,6 +257,37 @@ def row(name: str, verdict: Verdict, **more: Any) -> Row:
     return Row(**{**values, **more})
 
 
+def bound_search(*, broken: bool = False, columns: int = 2, records: int = 3) -> BoundSearch:
+    """What small problems showed: a ratio near 1 and a law that says nothing, or one that broke."""
+    law = LawSearch(
+        law="sensitivity",
+        title="after one request",
+        problems=41,
+        refused=2,
+        ratios=[0.25, 0.99876, 0.0],
+        tightest=0.99876,
+        tightest_problem=SmallProblem(words="ridge, 3 records (round), 2 columns", fields={}),
+    )
+    silent = LawSearch(
+        law="other", title="after two", problems=7, refused=7, ratios=[], tightest=None, reason="refused"
+    )
+    if not broken:
+        return BoundSearch(problems=30, laws=[law, silent])
+    counterexample = BrokenBound(
+        law="sensitivity",
+        finding=HOSTILE,
+        problem=SmallProblem(words="ridge, 3 records (round), 2 columns", fields={}),
+        recipe=HOSTILE,
+        features=[[0.1 * record] * columns for record in range(records)],
+        labels=[1.0] * records,
+        replica=0,
+        forgotten=[records - 1],
+        measured={"distance": 0.3214, "sensitivity_upper": 0.1239, "distance of doing nothing": 0.777, "other": 1.0},
+        file="sensitivity-Mine-0123abcd.json",
+    )
+    return BoundSearch(problems=30, laws=[law], counterexample=counterexample)
+
+
 def rows() -> list[Row]:
     claimed = mu_of_epsilon_delta(1.0, DELTA)
     sigma = 2.0e-3 / claimed
@@ -263,7 +298,7 @@ def rows() -> list[Row]:
         line(r, k, k, s, Outcome.NOT_COMPUTABLE) for r, k, s in (("A", "sensitivity", "bound"), ("C", "band", "claim"))
     ]
     return [
-        row("newton", Verdict.NOT_REFUTED),
+        row("newton", Verdict.NOT_REFUTED, bound_search=bound_search()),
         row(
             "retrain",
             Verdict.NOT_REFUTED,
@@ -293,6 +328,7 @@ def rows() -> list[Row]:
             expected=Verdict.NOT_REFUTED,
             as_expected=False,
             because="The projection test gives μ ≥ 0.512, the promise is μ = 0.268",
+            bound_search=bound_search(broken=True),
             lines=ladder(0.72, 90.0, claimed, refuted=True),
             distances=distances(2.2e-3, 0.164, sigma, 1.7e-3),
             certificate=certificate(Status.ASSUMED, refused_replicas=3),

@@ -1,0 +1,185 @@
+"""`certunlearn check`: holds methods to the laws, and shows every breach as a problem that a person can follow."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearning.errors import PlanError
+
+if TYPE_CHECKING:
+    from properties.parametrize import Check
+
+    from .checking import Finding
+    from .targets import Target
+
+FOOTER = (
+    "A search finds breaches and proves nothing: a law that is not broken was not broken on the problems tried. "
+    "Tightest: the largest share that was used of what the law allows."
+)
+
+
+class Precision(StrEnum):
+    """Precision of the problems."""
+
+    DOUBLE = "float64"
+    SINGLE = "float32"
+    BOTH = "both"
+
+
+def check(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET",
+            help="Methods: a registered name, package.module:Class or path/to/mine.py:Class, parameters in brackets: "
+            "newton\\[bound=published].",
+        ),
+    ],
+    law: Annotated[list[str] | None, typer.Option("--law", help="Only this law; may be repeated.")] = None,
+    profile: Annotated[
+        str, typer.Option("--profile", help="Problems a law: dev 30, ci 100 (the same every time), nightly 2000.")
+    ] = "dev",
+    precision: Annotated[Precision, typer.Option("--precision", help="Precision of the problems.")] = Precision.DOUBLE,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path, typer.Option("--out", help="Folder for counterexamples; made when there is one.")] = Path(
+        "out/counterexamples"
+    ),
+) -> None:
+    """Hold methods to the laws: search for a problem that breaks one, and save the smallest one found.
+
+    Exit status: 0 no law broken, 1 a law broken, 3 no law says anything, 4 a law could not be tried, 2 wrong usage.
+
+    Raises:
+        Exit: always, with the exit status.
+        PlanError: an option, a target or its declaration cannot be used.
+    """
+    from .loader import check_packages
+
+    check_packages()
+    from .checking import check_method, exit_status, searching_as
+    from .devices import chosen_device
+    from .interruption import Interruption
+    from .progress import Steps
+    from .summary import wide_console
+    from .targets import load_targets
+
+    checks = _checks(law or [], profile, precision)
+    where = chosen_device(device).type
+    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise PlanError(f"--out must be a folder that can be written, got {out}. Name another.")
+    methods = load_targets(targets, where="TARGET")
+    for target in methods:
+        _check_exemptions(target)
+    found: list[tuple[Target, list[Finding]]] = []
+    with Steps(len(methods) * len(checks)) as steps, searching_as(profile):
+
+        def before(name: str) -> None:
+            Interruption.check()
+            steps.next(name)
+
+        for target in methods:
+            found.append((target, check_method(target, checks, device=where, before=before)))
+        Interruption.check()
+    console = wide_console()
+    for _, findings in found:
+        for finding in findings:
+            _breach(console, finding, out)
+    for target, findings in found:
+        _show(console, f"{target.name} · {target.method.declaration.title} · {where}, profile {profile}", findings)
+    console.print(f"\n{FOOTER}", style="dim", highlight=False, soft_wrap=False)
+    raise typer.Exit(exit_status([finding for _, findings in found for finding in findings]))
+
+
+def _checks(laws: Sequence[str], profile: str, precision: Precision) -> "list[Check]":
+    """The checks asked for.
+
+    Raises:
+        PlanError: no such law or profile.
+    """
+    from properties.parametrize import checks
+    from properties.profiles import PROFILES
+
+    if profile not in PROFILES:
+        raise PlanError(f"--profile must be one of {', '.join(PROFILES)}, got {profile!r}.")
+    try:
+        found = list(checks(laws or None, precision=precision.value))
+    except ValueError as error:
+        raise PlanError(f"--law: {error}") from error
+    if not found:
+        raise PlanError(f"--law must name a law that is tried in {precision.value}, got {', '.join(laws)}.")
+    return found
+
+
+def _check_exemptions(target: "Target") -> None:
+    from properties import LAWS
+
+    for law, reason in target.method.declaration.exempt.items():
+        if law not in LAWS or not reason.strip():
+            raise PlanError(
+                f"declaration.exempt of {target.name} must map laws ({', '.join(LAWS)}) to reasons, got "
+                f"{law!r}: {reason!r}. Correct the declaration."
+            )
+
+
+def _show(console: Console, title: str, findings: "Sequence[Finding]") -> None:
+    """Table of the laws, and why some were not tried."""
+    from .checking import Outcome
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("law")
+    table.add_column("outcome")
+    for name in ("problems", "tightest", "seconds"):
+        table.add_column(name, justify="right")
+    styles = {Outcome.BROKEN: "bold red", Outcome.ERROR: "bold yellow", Outcome.NOT_BROKEN: ""}
+    for finding in findings:
+        outcome = Text(finding.outcome.value, style=styles.get(finding.outcome, "dim"))
+        table.add_row(finding.check, outcome, *_numbers(finding))
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(table, soft_wrap=False)
+    _reasons(console, findings)
+
+
+def _numbers(finding: "Finding") -> tuple[str, str, str]:
+    result, seconds = finding.result, "" if finding.seconds is None else f"{finding.seconds:.1f}"
+    if result is None:
+        return "", "", seconds
+    return str(result.problems), "" if result.tightest is None else f"{result.tightest:.3f}", seconds
+
+
+def _reasons(console: Console, findings: "Sequence[Finding]") -> None:
+    """Why laws were not tried: each reason once, behind the laws that it concerns."""
+    from properties.explanation import printable
+
+    told: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        if finding.reason:
+            told.setdefault((finding.outcome.value, finding.reason), []).append(finding.check)
+    if told:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for (outcome, reason), laws in told.items():
+            table.add_row(Text(f"{outcome}:"), Text(", ".join(laws)), Text(printable(reason)), style="dim")
+        console.print()
+        console.print(table, soft_wrap=False)
+
+
+def _breach(console: Console, finding: "Finding", out: Path) -> None:
+    """The problem as a person can follow it, its file, and the command that tries it again."""
+    found = finding.counterexample
+    if found is None:
+        return
+    path = found.write(out)
+    trust = " --trust" if ":" in found.method.target else ""
+    console.print()
+    console.print(Text(found.explain(width=console.width if sys.stdout.isatty() else 120)))
+    console.print(Text(f"\n  file      {path}\n  again     certunlearn replay {shlex.quote(str(path))}{trust}"))

@@ -1,0 +1,183 @@
+"""What a pytest run found of each law: outcomes that travel between processes, a broken law's text, the closing table.
+
+As a part of the plugin this imports nothing of ours at the top: another project may have packages of the same names.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from properties import LawBroken
+    from properties.counterexample import Counterexample
+    from properties.parametrize import Check, Subject
+
+KEY = "certunlearn law"  # of the user property of a report
+
+
+class State(StrEnum):
+    """What came of holding one method to one law."""
+
+    NOT_BROKEN = "not broken"
+    BROKEN = "broken"
+    EXPECTED = "broken as expected"
+    NOT_HELD = "does not apply"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One law and one method, in plain values.
+
+    Attributes:
+        check: the law, and float32 behind it where that is the precision.
+        method: name.
+        state: what came of it.
+        seconds: that it took.
+        problems: tried; 0 where the search did not end.
+        tightest: largest ratio of what was measured to what is allowed; None: nothing is measured.
+        reason: why the law does not apply, or why it was expected to break.
+    """
+
+    check: str
+    method: str
+    state: State
+    seconds: float
+    problems: int = 0
+    tightest: float | None = None
+    reason: str | None = None
+
+    def as_property(self) -> tuple[str, dict[str, Any]]:
+        """A user property of a pytest report."""
+        return KEY, asdict(self) | {"state": self.state.value}
+
+
+def outcome_of(check: "Check", outcome: str, error: BaseException | None, seconds: float) -> Outcome:
+    """Outcome of a check that was called in a test.
+
+    Args:
+        check: after the call.
+        outcome: of the report: passed, failed or skipped.
+        error: that ended the test.
+        seconds: of the test.
+    """
+    name = _subject(check).name
+    if _broken(error):
+        state, reason = (State.BROKEN, None) if outcome == "failed" else (State.EXPECTED, check.expected)
+        return Outcome(check.name, name, state, seconds, reason=reason)
+    if check.result is not None:
+        result = check.result
+        return Outcome(check.name, name, State.NOT_BROKEN, seconds, result.problems, result.tightest)
+    state = State.NOT_HELD if check.reason is not None else State.ERROR
+    return Outcome(check.name, name, state, seconds, reason=check.reason)
+
+
+def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path) -> str:
+    """The problem that broke a law, for a person to follow; its file is written into the folder.
+
+    Args:
+        check: after the call.
+        broken: the breach.
+        folder: of counterexamples.
+        current: folder from which paths are told.
+    """
+    from learning.per_replica import lifted
+    from properties.counterexample import Counterexample
+    from properties.laws import LAWS
+    from unlearning.errors import PlanError
+
+    if broken.law not in LAWS:  # a law of someone's own, which no file could name
+        return str(broken)
+    subject = _subject(check)
+    found = Counterexample.from_broken(
+        broken,
+        target=subject.target,
+        parameters=subject.parameters,
+        method=lifted(check.method),
+        device=check.device,
+        precision=check.precision,
+    )
+    try:
+        path = found.write(folder)
+    except (OSError, PlanError) as error:
+        return f"{found.explain()}\n\nNot saved: {error}"
+    told = path.relative_to(current) if path.is_relative_to(current) else path
+    return f"{found.explain()}\n\nSaved in   {told}\nTry again  {_replay_command(told, found)}"
+
+
+def closing_lines(properties: Iterable[Any]) -> list[str]:
+    """Lines for the end of a run, from the user properties of its reports; none where no law was tried."""
+    found = [_read(value) for key, value in properties if key == KEY]
+    if not found:
+        return []
+    return [*_table(found), *_reasons(found)]
+
+
+def _subject(check: "Check") -> "Subject":
+    from properties.parametrize import Subject
+
+    return check.subject or Subject.of(check.method)
+
+
+def _broken(error: BaseException | None) -> bool:
+    from properties import LawBroken
+
+    return isinstance(error, LawBroken)
+
+
+def _replay_command(path: Path, found: "Counterexample") -> str:
+    from properties.explanation import method_in_words
+
+    command = f"certunlearn replay {shlex.quote(str(path))}"
+    return (
+        command
+        if ":" not in found.method.target
+        else f"{command} --method {shlex.quote(method_in_words(found.method))}"
+    )
+
+
+def _read(value: dict[str, Any]) -> Outcome:
+    return Outcome(**{**value, "state": State(value["state"])})
+
+
+def _table(found: Sequence[Outcome]) -> list[str]:
+    """One line per law: what it cost, how far it looked, how near the tightest method came, who broke it."""
+    rows = [("law", "seconds", "methods", "problems", "tightest", "")]
+    for check in dict.fromkeys(outcome.check for outcome in found):
+        own = [outcome for outcome in found if outcome.check == check]
+        tried = [outcome for outcome in own if outcome.state is not State.NOT_HELD]
+        nearest = max((o for o in own if o.tightest is not None), key=lambda o: o.tightest or 0.0, default=None)
+        broken = [outcome.method for outcome in own if outcome.state is State.BROKEN]
+        rows.append((
+            check,
+            f"{sum(outcome.seconds for outcome in own):.1f}",
+            str(len(tried)),
+            str(sum(outcome.problems for outcome in own)),
+            "" if nearest is None else f"{nearest.tightest:.4f}",
+            f"BROKEN by {', '.join(broken)}" if broken else "" if nearest is None else nearest.method,
+        ))
+    total = sum(outcome.seconds for outcome in found)
+    problems = sum(outcome.problems for outcome in found)
+    rows.append(("all", f"{total:.1f}", "", str(problems), "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = []
+    for name, *numbers, note in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:<{widths[0]}}", *cells, note]).rstrip())
+    return lines
+
+
+def _reasons(found: Sequence[Outcome]) -> list[str]:
+    """Laws that were not tried, or were expected to break, method by method."""
+    lines = []
+    for state in (State.NOT_HELD, State.EXPECTED, State.ERROR):
+        told: dict[tuple[str, str], list[str]] = {}
+        for outcome in found:
+            if outcome.state is state:
+                told.setdefault((outcome.method, outcome.reason or "see above"), []).append(outcome.check)
+        lines += ["", f"{state.value}:"] if told else []
+        lines += [f"  {method}: {', '.join(names)}: {reason}" for (method, reason), names in sorted(told.items())]
+    return lines

@@ -146,7 +146,7 @@ def _read(value: dict[str, Any]) -> Outcome:
 def _table(found: Sequence[Outcome]) -> list[str]:
     """One line per law: what it cost, how far it looked, how near the tightest method came, who broke it."""
     rows = [("law", "seconds", "methods", "problems", "tightest", "")]
-    for check in dict.fromkeys(outcome.check for outcome in found):
+    for check in _in_order(found):
         own = [outcome for outcome in found if outcome.check == check]
         tried = [outcome for outcome in own if outcome.state is not State.NOT_HELD]
         nearest = max((o for o in own if o.tightest is not None), key=lambda o: o.tightest or 0.0, default=None)
@@ -170,6 +170,15 @@ def _table(found: Sequence[Outcome]) -> list[str]:
     return lines
 
 
+def _in_order(found: Sequence[Outcome]) -> list[str]:
+    """Checks in the order of the laws, whichever process was first to report."""
+    from properties.laws import LAWS
+
+    place = {law: number for number, law in enumerate(LAWS)}
+    names = {outcome.check for outcome in found}
+    return sorted(names, key=lambda name: (place.get(name.partition("-")[0], len(place)), name))
+
+
 def _reasons(found: Sequence[Outcome]) -> list[str]:
     """Laws that were not tried, or were expected to break, method by method."""
     lines = []
@@ -179,5 +188,7 @@ def _reasons(found: Sequence[Outcome]) -> list[str]:
             if outcome.state is state:
                 told.setdefault((outcome.method, outcome.reason or "see above"), []).append(outcome.check)
         lines += ["", f"{state.value}:"] if told else []
-        lines += [f"  {method}: {', '.join(names)}: {reason}" for (method, reason), names in sorted(told.items())]
+        lines += [
+            f"  {method}: {', '.join(sorted(names))}: {reason}" for (method, reason), names in sorted(told.items())
+        ]
     return lines

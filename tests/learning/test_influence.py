@@ -14,7 +14,7 @@ from learning.training import train
 from learning.vectors import VectorStore
 from methods.qiao2025hessianfree import HessianFree
 from properties.problems import Descent, Problem
-from tests.broken import twins
+from tests.broken.twin import Twin
 from tests.methods.oracles import descend, record_loss
 from unlearning.errors import PlanError, ShapeMismatch
 from unlearning.streams import Streams
@@ -159,7 +159,7 @@ def test_capacity_needs_a_certificate_and_sizes() -> None:
 
 
 def test_capacity_pays_for_bounds_that_may_fail() -> None:
-    class MayFail(twins.Twin):
+    class MayFail(Twin):
         def certify(self, state: object, request: torch.Tensor) -> object:
             return replace(self.method.certify(state, request), failure_probability=9e-6)
 

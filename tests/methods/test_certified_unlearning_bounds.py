@@ -17,7 +17,7 @@ from methods.zhang2024certified import CertifiedUnlearning
 from properties.base import distances
 from properties.problems import Descent, Problem
 from properties.running import split
-from tests.broken import twins
+from tests.broken.certified_unlearning import BROKEN_BOUNDS, broken_bounds
 from unlearning.claim import Status
 from unlearning.errors import PlanError
 from unlearning.gaussian import noise_scale_upper
@@ -187,9 +187,9 @@ def test_bounds_are_attained() -> None:
     assert found["deviation"] > 0.05
 
 
-@pytest.mark.parametrize("name", twins.BROKEN_BOUNDS)
+@pytest.mark.parametrize("name", BROKEN_BOUNDS)
 def test_a_smaller_constant_is_caught(name: str) -> None:
-    with twins.broken_bounds(name):
+    with broken_bounds(name):
         assert max(attained().values()) > 1.01
 
 

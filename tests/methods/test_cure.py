@@ -19,7 +19,8 @@ from methods.newton_baselines import DampedNewton, PseudoInverseNewton
 from methods.zhang2024certified import CertifiedUnlearning
 from properties.base import distances
 from properties.problems import Descent, Problem
-from tests.broken import twins
+from tests.broken.bounds import Understated
+from tests.broken.updates import ForgottenGradient, NoOp, SumGradient
 from unlearning.errors import Diverged, PlanError
 
 from .minimisers import minimiser_problems, ratio
@@ -76,7 +77,7 @@ def test_naive_oracle(method: object, problem: Problem) -> None:
         assert float(unlearned.measured["‖∇F_r‖ after"][replica]) == pytest.approx(float(after.norm()), abs=1e-12)
 
 
-@pytest.mark.parametrize("twin", [twins.SumGradient, twins.ForgottenGradient, twins.NoOp], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("twin", [SumGradient, ForgottenGradient, NoOp], ids=lambda t: t.__name__)
 @pytest.mark.parametrize("method", EXACT, ids=name)
 def test_a_broken_update_is_caught(method: object, twin: type) -> None:
     for problem in ORACLE_PROBLEMS[:1]:
@@ -201,7 +202,7 @@ def test_certificate_holds_on_random_problems_and_a_shrunken_one_is_caught(metho
     print(f"{type(method).__name__}: largest distance / bound {max(found):.6f} on {len(problems)} problems")
     assert 0.9 < max(found) <= 1
     worst = int(np.argmax(found))
-    assert ratio(problems[worst], twins.Understated(method, 0.9), (1e-10, 1e-3)[worst % 2]) > 1
+    assert ratio(problems[worst], Understated(method, 0.9), (1e-10, 1e-3)[worst % 2]) > 1
 
 
 def test_a_certificate_without_the_reference_s_tolerance_is_caught() -> None:

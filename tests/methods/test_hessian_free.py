@@ -11,7 +11,8 @@ from methods import qiao2025hessianfree as hf
 from methods.qiao2025hessianfree import HessianFree
 from properties.base import distances
 from properties.problems import GEOMETRIES, Descent, Problem
-from tests.broken import twins
+from tests.broken.bounds import BROKEN_RECURSIONS
+from tests.broken.updates import OwnFactor
 from unlearning.errors import Diverged, PlanError
 
 from .oracles import descend
@@ -103,7 +104,7 @@ def test_certificate_holds_and_is_all_but_attained(divisor: str) -> None:
         assert whole, "no problem near the bound removes a batch whole"
 
 
-@pytest.mark.parametrize("errors", twins.BROKEN_RECURSIONS, ids=lambda e: e.__name__)
+@pytest.mark.parametrize("errors", BROKEN_RECURSIONS, ids=lambda e: e.__name__)
 def test_a_dropped_term_is_caught(errors: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hf, "ErrorRecursion", errors)
     problems = random_problems("fixed", 240) + random_problems("remaining", 240)
@@ -249,7 +250,7 @@ def test_other_recipes_are_refused_by_name() -> None:
 @pytest.mark.parametrize("problem", [p for p in ORACLE_PROBLEMS if not p.descent.momentum], ids=repr)
 def test_the_public_codes_order_of_factors_is_caught(problem: Problem) -> None:
     # u's own injection multiplied by its own step's factor: an O(η²) bias, which the oracle sees
-    twin, task, request = twins.OwnFactor(REQUEST), problem.task(), problem.request()
+    twin, task, request = OwnFactor(REQUEST), problem.task(), problem.request()
     learned = twin.learn(task, problem.members(), streams=problem.streams)
     unlearned = twin.unlearn(learned, request, streams=problem.streams)
     w, vectors = descend(

@@ -19,7 +19,18 @@ from methods import qiao2025hessianfree as hf
 from methods.qiao2025hessianfree import HessianFree
 from properties.base import distances
 from properties.problems import Descent, Problem
-from tests.broken import twins
+from tests.broken.bounds import (
+    ExactStorage,
+    FreeComplement,
+    LargestNorm,
+    NormsPatched,
+    Understated,
+    contracts_too_much,
+    drops_residuals,
+    forgets_the_start,
+    printed_series,
+)
+from tests.broken.twin import patched
 from unlearning.claim import Status
 
 from .oracles import gradient
@@ -101,32 +112,30 @@ def breaks(method: object, problems: list[Problem]) -> bool:
 BOTH = random_problems("fixed", 120) + random_problems("remaining", 120)
 
 
-@pytest.mark.parametrize("twin", [twins.LargestNorm, twins.FreeComplement], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("twin", [LargestNorm, FreeComplement], ids=lambda t: t.__name__)
 def test_broken_norms_are_caught(twin: type) -> None:
-    assert breaks(twins.NormsPatched(BOUNDS["norms"], twin), BOTH)
+    assert breaks(NormsPatched(BOUNDS["norms"], twin), BOTH)
 
 
 @pytest.mark.parametrize(
     "share", [("norms", 0.99), ("a-posteriori", 0.99), ("published", 0.2)], ids=lambda share: share[0]
 )
 def test_a_smaller_constant_is_caught(share: tuple[str, float]) -> None:
-    assert breaks(twins.Understated(BOUNDS[share[0]], share[1]), BOTH)
+    assert breaks(Understated(BOUNDS[share[0]], share[1]), BOTH)
 
 
 def test_leaving_the_rounding_out_is_caught() -> None:
     problem = Problem("binary", 5, 3, 0.1, 1.0, "round", 1, 2, 4, Descent(1, 5, 0.9, divisor="fixed"))
-    assert breaks(twins.ExactStorage(BOUNDS["bfloat16"]), [problem])
+    assert breaks(ExactStorage(BOUNDS["bfloat16"]), [problem])
     assert not breaks(BOUNDS["bfloat16"], [problem])
 
 
-@pytest.mark.parametrize(
-    "twin", [twins.forgets_the_start, twins.contracts_too_much, twins.drops_residuals], ids=lambda t: t.__name__
-)
+@pytest.mark.parametrize("twin", [forgets_the_start, contracts_too_much, drops_residuals], ids=lambda t: t.__name__)
 def test_broken_a_posteriori_bounds_are_caught(twin, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = hf.a_posteriori_upper
 
     def broken(*args, **names):
-        with twins.patched(hf, a_posteriori_upper=honest):
+        with patched(hf, a_posteriori_upper=honest):
             return twin(*args, **names)
 
     monkeypatch.setattr(hf, "a_posteriori_upper", broken)
@@ -149,8 +158,8 @@ def test_the_printed_series_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = hf.published_upper
 
     def printed(*args):
-        with twins.patched(hf, published_upper=honest):
-            return twins.printed_series(*args)
+        with patched(hf, published_upper=honest):
+            return printed_series(*args)
 
     monkeypatch.setattr(hf, "published_upper", printed)
     worst = max(float(ratios(p, BOUNDS["published"]).max()) for p in STEEP)

@@ -10,7 +10,7 @@ from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
 from properties.base import distances
 from properties.problems import Problem
-from tests.broken import twins
+from tests.broken.bounds import Understated, WrongPower
 from unlearning.errors import PlanError
 
 from .minimisers import minimiser_problems, ratio
@@ -62,8 +62,8 @@ def test_bounds_hold(bound: str, tolerance: float) -> None:
 def test_error_bound_is_within_a_factor_of_three() -> None:
     problem = Problem("softmax", 40, 4, 9.0, 0.3, "aligned", 13, 2, 2, request_by="label")
     assert 0.4 < ratio(problem, NEWTON, 1e-10) < 1
-    assert ratio(problem, twins.Understated(NEWTON, 0.4), 1e-10) > 1
-    assert ratio(problem, twins.WrongPower(NEWTON), 1e-10) > 1
+    assert ratio(problem, Understated(NEWTON, 0.4), 1e-10) > 1
+    assert ratio(problem, WrongPower(NEWTON), 1e-10) > 1
 
 
 def test_published_bound_in_closed_form() -> None:

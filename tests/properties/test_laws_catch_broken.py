@@ -14,6 +14,7 @@ from unlearning.protocols import AnyMethod
 def test_law_catches(law: str, twin: AnyMethod) -> None:
     with pytest.raises(LawBroken, match=rf"Law broken: {law}\. .*[\s\S]*Problem\(") as caught:
         LAWS[law](twin)
+    assert "The method raised" not in caught.value.finding, "a twin that crashes shows nothing of the law"
     # the message carries the problem, and its repr builds it
     problem = eval(str(caught.value).partition("Problem that broke it: ")[2], vars(problems))
     assert isinstance(problem, problems.Problem)

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from methods.retrain import Retrain
 from properties import LAWS, LawBroken, LawNotApplicable
-from tests.broken import twins
+from tests.broken.twin import Twin
+from tests.broken.updates import NoOp
 from unlearning.errors import PlanError
 from unlearning.streams import Streams
 
 
 @dataclass(frozen=True)
-class Picky(twins.Twin):
+class Picky(Twin):
     """Refuses to unlearn where the training set is smaller than this."""
 
     least: int = 0
@@ -28,7 +29,7 @@ class Picky(twins.Twin):
 def test_refusing_some_problems_is_allowed_and_hides_no_breach() -> None:
     LAWS["effect"](Picky(Retrain(), 5))
     with pytest.raises(LawBroken):
-        LAWS["effect"](Picky(twins.NoOp(Retrain()), 5))
+        LAWS["effect"](Picky(NoOp(Retrain()), 5))
 
 
 @pytest.mark.parametrize("least", [35, 10**6])

@@ -178,8 +178,10 @@ def _breach(console: Console, finding: "Finding", out: Path) -> None:
     found = finding.counterexample
     if found is None:
         return
+    from properties.explanation import explain
+
     path = found.write(out)
     trust = " --trust" if ":" in found.method.target else ""
     console.print()
-    console.print(Text(found.explain(width=console.width if sys.stdout.isatty() else 120)))
+    console.print(Text(explain(found, width=console.width if sys.stdout.isatty() else 120)))
     console.print(Text(f"\n  file      {path}\n  again     certunlearn replay {shlex.quote(str(path))}{trust}"))

@@ -86,6 +86,7 @@ def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path) -> 
     """
     from learning.per_replica import lifted
     from properties.counterexample import Counterexample
+    from properties.explanation import explain
     from properties.laws import LAWS
     from unlearning.errors import PlanError
 
@@ -103,9 +104,9 @@ def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path) -> 
     try:
         path = found.write(folder)
     except (OSError, PlanError) as error:
-        return f"{found.explain()}\n\nNot saved: {error}"
+        return f"{explain(found)}\n\nNot saved: {error}"
     told = path.relative_to(current) if path.is_relative_to(current) else path
-    return f"{found.explain()}\n\nSaved in   {told}\nTry again  {_replay_command(told, found)}"
+    return f"{explain(found)}\n\nSaved in   {told}\nTry again  {_replay_command(told, found)}"
 
 
 def closing_lines(properties: Iterable[Any]) -> list[str]:

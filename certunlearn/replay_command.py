@@ -33,7 +33,7 @@ def replay(
 
     check_packages()
     from properties.counterexample import Outcome, read_counterexample
-    from properties.explanation import method_in_words, printable
+    from properties.explanation import explain, method_in_words, printable
 
     from .devices import chosen_device
     from .summary import wide_console
@@ -42,7 +42,7 @@ def replay(
     tried = _method(found, method, trust=trust)
     again = found.replay(tried, device=chosen_device(device or found.device.partition(":")[0]).type)
     console = wide_console()
-    console.print(Text(found.explain(again, width=console.width if sys.stdout.isatty() else 120)))
+    console.print(Text(explain(found, again, width=console.width if sys.stdout.isatty() else 120)))
     console.print()
     said = f"{printable(method or method_in_words(found.method))}: {again.outcome.value}"
     if again.outcome is Outcome.NOT_BROKEN:

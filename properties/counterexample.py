@@ -234,17 +234,6 @@ class Counterexample:
             return Replay(Outcome.NOT_TRIED, f"{reason}, and the file's are what broke the law", {})
         return _again(law, method, self.problem, device)
 
-    def explain(self, again: Replay | None = None, *, width: int = 100) -> str:
-        """The problem as a person can follow it: records, request, recipe, what was found, what the law asks.
-
-        Args:
-            again: shown beside what the file says.
-            width: letters of a line; tables may be wider.
-        """
-        from .explanation import explain
-
-        return explain(self, again, width)
-
 
 def read_counterexample(path: Path) -> Counterexample:
     """Read and check a file.

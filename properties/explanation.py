@@ -4,10 +4,9 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .counterexample import Counterexample, Data, Replay, Tried
+from .counterexample import Counterexample, Data, Replay, Tried
 
 MOST_RECORDS, MOST_COLUMNS = 12, 6  # shown; the file holds all
 
@@ -27,13 +26,19 @@ _NUMBERS = {"distance": "distance to the reference", "sensitivity_upper": "certi
 _INDENT = 12
 
 
-def explain(found: "Counterexample", again: "Replay | None" = None, width: int = 100) -> str:
-    """Law, method, problem, records, and what was found: a block of lines each."""
+def explain(found: Counterexample, again: Replay | None = None, *, width: int = 100) -> str:
+    """The problem as a person can follow it: law, method, problem, records, and what was found, a block of lines each.
+
+    Args:
+        found: the counterexample.
+        again: shown beside what the file says.
+        width: letters of a line; tables may be wider.
+    """
     blocks = (_heading(found, width), _problem(found, width), _records(found.data), _findings(found, again, width))
     return "\n\n".join(printable(block) for block in blocks)
 
 
-def method_in_words(method: "Tried") -> str:
+def method_in_words(method: Tried) -> str:
     """Target with parameters in brackets, as `certunlearn check` takes it."""
     told = [f"{name}={_value(value)}" for name, value in method.parameters.items()]
     told += [f"{name}=…" for name in method.unwritable]
@@ -50,7 +55,7 @@ def _value(value: Any) -> str:
     return str(value) if bare else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _heading(found: "Counterexample", width: int) -> str:
+def _heading(found: Counterexample, width: int) -> str:
     return "\n".join((
         f"{method_in_words(found.method)} breaks the law {found.law}",
         _line("law", found.statement, width),
@@ -59,7 +64,7 @@ def _heading(found: "Counterexample", width: int) -> str:
     ))
 
 
-def _problem(found: "Counterexample", width: int) -> str:
+def _problem(found: Counterexample, width: int) -> str:
     problem, precision = found.problem, "float32" if found.problem.single_precision else "float64"
     replicas = "one model" if problem.replicas == 1 else f"{problem.replicas} models (replicas)"
     features = "1 feature" if problem.columns == 1 else f"{problem.columns} features"
@@ -81,7 +86,7 @@ def _line(name: str, text: str, width: int) -> str:
     return textwrap.fill(text, room, initial_indent=first, subsequent_indent=" " * _INDENT, break_on_hyphens=False)
 
 
-def _records(data: "Data") -> str:
+def _records(data: Data) -> str:
     """Table of the records and who forgets them; forgotten ones first where not all fit."""
     forgotten = {record for request in data.requests for record in request}
     rows, columns = range(len(data.features)), len(data.features[0])
@@ -105,7 +110,7 @@ def _flush(lines: list[list[str]]) -> Iterator[list[str]]:
         yield [*line[:-1], line[-1].ljust(width)]
 
 
-def _by(data: "Data", record: int) -> str:
+def _by(data: Data, record: int) -> str:
     """Replicas that forget a record."""
     replicas = [replica for replica, request in enumerate(data.requests) if record in request]
     if not replicas or len(data.requests) == 1:
@@ -117,7 +122,7 @@ def _by(data: "Data", record: int) -> str:
     return f"by {', '.join(map(str, replicas))}"
 
 
-def _findings(found: "Counterexample", again: "Replay | None", width: int) -> str:
+def _findings(found: Counterexample, again: Replay | None, width: int) -> str:
     """What the file says was found, and what a replay found."""
     lines = [_line("found" if again is None else "file", found.finding, width)]
     if again is not None:

@@ -14,9 +14,9 @@ from learning.objectives import BinaryLogistic
 from learning.task import SGD, Minimise, Task
 from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
+from tests.broken.twin import Twin
 from unlearning import Certificate, Claim, Declaration, EpsilonDelta, Reference, SeedPolicy, Streams
 from unlearning.gaussian import noise_scale_upper
-from unlearning.protocols import Diagnostic
 
 DELTA = 1e-5
 REQUEST = (0, 1)
@@ -76,40 +76,14 @@ def design(
     )
 
 
-@dataclass(frozen=True)
-class Wrapped:
-    """A method as it is; the broken ones override one thing."""
-
-    method: Any
-
-    @property
-    def declaration(self) -> Declaration:
-        return self.method.declaration
-
-    def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Any:
-        return self.method.learn(task, members, streams=streams)
-
-    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
-        return self.method.unlearn(state, request, streams=streams)
-
-    def certify(self, state: Any, request: Tensor) -> Certificate | None:
-        return self.method.certify(state, request)
-
-    def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
-        return self.method.release(state, noise_scale, streams=streams)
-
-    def diagnostics(self, state: Any) -> tuple[Diagnostic, ...]:
-        return self.method.diagnostics(state) if hasattr(self.method, "diagnostics") else ()
-
-
-class SecretNoOp(Wrapped):
+class SecretNoOp(Twin):
     """Its certificate is honest work; its parameters never move."""
 
     def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
         return replace(super().unlearn(state, request, streams=streams), parameters=state.parameters)
 
 
-class ReleasesTheOriginal(Wrapped):
+class ReleasesTheOriginal(Twin):
     """The state is honest; the release undoes the unlearning."""
 
     def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
@@ -122,7 +96,7 @@ class ReleasesTheOriginal(Wrapped):
 
 
 @dataclass(frozen=True)
-class Scaled(Wrapped):
+class Scaled(Twin):
     """Adds `factor` times the noise it was asked for."""
 
     factor: float = 0.1
@@ -131,7 +105,7 @@ class Scaled(Wrapped):
         return self.method.release(state, self.factor * noise_scale, streams=streams)
 
 
-class Understated(Wrapped):
+class Understated(Twin):
     """Certifies a thousandth of what its theorem proves."""
 
     def certify(self, state: Any, request: Tensor) -> Certificate | None:

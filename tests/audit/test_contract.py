@@ -12,15 +12,16 @@ from torch import Tensor
 from audit.bounds.noise import both_sides, noise_tests
 from audit.row import audit_row
 from methods.qiao2025hessianfree import HessianFree
+from tests.broken.twin import Twin
 from unlearning import Certificate, Streams
 from unlearning.errors import BrokenMethod, Diverged
 from unlearning.verdict import Outcome, Verdict
 
-from .problems import Wrapped, design, subject
+from .problems import design, subject
 
 
 @dataclass(frozen=True)
-class TwoSided(Wrapped):
+class TwoSided(Twin):
     """Too much noise on the unlearned side, too little on the other: the mean is right."""
 
     excess: float = 0.1
@@ -45,7 +46,7 @@ def test_both_sides_is_a_bonferroni_over_sides() -> None:
     assert both.detectable_scale(0.01) < one.detectable_scale(0.01)
 
 
-class NoNoise(Wrapped):
+class NoNoise(Twin):
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return state.parameters
 
@@ -55,33 +56,33 @@ def test_rung_a_alone_does_not_vouch_for_noise_that_nobody_looked_at() -> None:
     assert findings.verdict is Verdict.NOT_COMPUTABLE and "Add rung B" in findings.because
 
 
-class GlobalNoise(Wrapped):
+class GlobalNoise(Twin):
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return state.parameters + noise_scale * torch.randn_like(state.parameters)
 
 
-class GlobalStart(Wrapped):
+class GlobalStart(Twin):
     def learn(self, task: Any, members: Tensor, *, streams: Streams) -> Any:
         state = super().learn(task, members, streams=streams)
         return replace(state, parameters=state.parameters + torch.rand_like(state.parameters))
 
 
-class Shape(Wrapped):
+class Shape(Twin):
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return super().release(state, noise_scale, streams=streams)[:, :-1]
 
 
-class Fewer(Wrapped):
+class Fewer(Twin):
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return super().release(state, noise_scale, streams=streams)[:1]
 
 
-class Nothing(Wrapped):
+class Nothing(Twin):
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Any:
         return None
 
 
-class NotANumber(Wrapped):
+class NotANumber(Twin):
     def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
         found = super().unlearn(state, request, streams=streams)
         if not request.any():
@@ -91,22 +92,22 @@ class NotANumber(Wrapped):
         return replace(found, parameters=broken)
 
 
-class OneForAll(Wrapped):
+class OneForAll(Twin):
     def certify(self, state: Any, request: Tensor) -> Certificate:
         return Certificate("made up", (0.1,))
 
 
-class JustANumber(Wrapped):
+class JustANumber(Twin):
     def certify(self, state: Any, request: Tensor) -> Any:
         return 0.1
 
 
-class NoState(Wrapped):
+class NoState(Twin):
     def learn(self, task: Any, members: Tensor, *, streams: Streams) -> Any:
         return super().learn(task, members, streams=streams).parameters
 
 
-class Leaves(Wrapped):
+class Leaves(Twin):
     def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
         raise SystemExit(0)
 
@@ -118,12 +119,12 @@ class Strange(Exception):
         super().__init__(f"{what} in {where}")
 
 
-class RaisesStrange(Wrapped):
+class RaisesStrange(Twin):
     def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
         raise Strange("something odd", "unlearn")
 
 
-class RaisesOurs(Wrapped):
+class RaisesOurs(Twin):
     def learn(self, task: Any, members: Tensor, *, streams: Streams) -> Any:
         raise Diverged("replica 3 diverged at step 5")
 
@@ -160,7 +161,7 @@ def test_our_own_errors_keep_their_kind_across_workers(jobs: int) -> None:
 
 
 def test_an_infinite_certificate_is_refused_and_retrained() -> None:
-    class Infinite(Wrapped):
+    class Infinite(Twin):
         def certify(self, state: Any, request: Tensor) -> Certificate:
             return Certificate("none", (math.inf,) * state.parameters.shape[0])
 

@@ -16,6 +16,7 @@ from learning.task import Minimise
 from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
+from tests.broken.twin import Twin
 from unlearning.claim import Assumption, SeedPolicy, Status
 from unlearning.errors import BrokenMethod
 from unlearning.protocols import Diagnostic
@@ -31,7 +32,6 @@ from .problems import (
     Scaled,
     SecretNoOp,
     Understated,
-    Wrapped,
     claim,
     design,
     subject,
@@ -272,7 +272,7 @@ def test_what_unlearning_draws_is_no_breach(until: bool) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording(Wrapped):
+class Recording(Twin):
     """Notes every stream that it is given."""
 
     learned: Counter[tuple[Any, ...]] = dataclasses.field(default_factory=Counter)
@@ -324,10 +324,10 @@ def test_lines_can_be_derived_again() -> None:
 
 
 def test_a_wrapped_method_is_the_method() -> None:
-    assert same(comparable(found(Wrapped(HessianFree()))), comparable(found()), 0.0)
+    assert same(comparable(found(Twin(HessianFree()))), comparable(found()), 0.0)
 
 
-class ByChunk(Wrapped):
+class ByChunk(Twin):
     """Its certificate says other things of other chunks."""
 
     def certify(self, state: Any, request: torch.Tensor) -> Any:
@@ -347,7 +347,7 @@ def test_the_certificate_is_that_of_all_chunks() -> None:
     assert {line.outcome for line in findings.lines if line.key in spared} == {Outcome.NOT_COMPUTABLE}
 
 
-class RarelyJumps(Wrapped):
+class RarelyJumps(Twin):
     """Keeps (1, .05): with probability .04 a draw of its unlearning breaks it, and it says so."""
 
     @property
@@ -375,7 +375,7 @@ def test_a_bound_that_may_fail_is_not_refuted_for_failing_as_often_as_it_says() 
     assert refuting(findings) == set()
 
 
-class Sequential(Wrapped):
+class Sequential(Twin):
     """Counts the requests it was given, and reports that."""
 
     def unlearn(self, state: Any, request: torch.Tensor, *, streams: Any) -> Any:
@@ -421,7 +421,7 @@ def test_a_request_in_parts_is_unlearned_in_parts_and_audited_whole() -> None:
     [([], "tuple of Diagnostic, got list"), ((Diagnostic("x", "y", (1.0,)),), "one value per replica, .* here, got 1")],
 )
 def test_diagnostics_of_the_wrong_form_are_refused(reported: Any, says: str) -> None:
-    class Reports(Wrapped):
+    class Reports(Twin):
         def diagnostics(self, state: Any) -> Any:
             return reported
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from unlearning.claim import Certificate
-from unlearning.protocols import AnyMethod, Declaration
+from unlearning.protocols import AnyMethod, Declaration, Diagnostic
 from unlearning.streams import Streams
 
 
@@ -38,6 +38,9 @@ class Twin:
 
     def release(self, state: Any, noise_scale: float, *, streams: Streams) -> Tensor:
         return self.method.release(state, noise_scale, streams=streams)
+
+    def diagnostics(self, state: Any) -> tuple[Diagnostic, ...]:
+        return self.method.diagnostics(state) if hasattr(self.method, "diagnostics") else ()
 
 
 @contextmanager

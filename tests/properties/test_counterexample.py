@@ -13,6 +13,7 @@ from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
 from properties import LAWS, LawBroken
 from properties.counterexample import Counterexample, Data, Outcome, Tried, read_counterexample
+from properties.explanation import explain
 from properties.problems import Descent, Problem
 from tests.broken.bounds import Understated
 from tests.broken.catalogue import CATCHES
@@ -56,7 +57,7 @@ def test_a_breach_of_every_law_is_kept_and_tried_again(law: str, tmp_path: Path)
     found = kept(caught.value, twin)
     again = read_counterexample(found.write(tmp_path))
     assert again == found
-    assert again.explain() == found.explain()
+    assert explain(again) == explain(found)
     replayed = again.replay(twin)
     assert replayed.outcome is Outcome.BROKEN
     assert replayed.finding == found.finding
@@ -124,7 +125,7 @@ def test_numbers_that_are_not_finite_survive(tmp_path: Path) -> None:
     measured = read_counterexample(path).measured
     assert measured["distance"] == math.inf and math.isnan(measured["sensitivity_upper"])
     assert measured["moved"] == -math.inf
-    assert "nan" in found.explain() and "inf" in found.explain()
+    assert "nan" in explain(found) and "inf" in explain(found)
 
 
 def test_one_problem_has_one_file(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_texts_cannot_move_the_cursor() -> None:
     found = kept(
         LawBroken("sensitivity", "\x1b[2Jgone \x07", PROBLEM), target="\x1b]0;title\x07", parameters={"a": "\r"}
     )
-    assert not {"\x1b", "\x07", "\r"} & set(found.explain())
+    assert not {"\x1b", "\x07", "\r"} & set(explain(found))
 
 
 def test_parameters_that_no_file_holds_are_named(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_parameters_that_no_file_holds_are_named(tmp_path: Path) -> None:
         "newton", {"bound": "published", "steps": [1, 2], "on": True}, ("far", "other"), NEWTON.declaration.title
     )
     assert read_counterexample(found.write(tmp_path)) == found
-    assert found.explain().startswith("newton[bound=published,steps=[1,2],on=true,far=…,other=…] breaks the law")
+    assert explain(found).startswith("newton[bound=published,steps=[1,2],on=true,far=…,other=…] breaks the law")
 
 
 @pytest.mark.parametrize(
@@ -251,12 +252,12 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest
 
 
 def lines(found: Counterexample, **width: int) -> Iterator[str]:
-    yield from found.explain(**width).splitlines()
+    yield from explain(found, **width).splitlines()
 
 
 def test_the_problem_can_be_followed() -> None:
     found = some(Problem("ridge", 3, 1, 0.5, seed=1, replicas=2), distance=0.25, sensitivity_upper=0.125, extra=3.0)
-    text = found.explain()
+    text = explain(found)
     assert "newton breaks the law sensitivity" in text and LAWS["sensitivity"].statement in text
     assert "ridge regression, λ = 0.5; 2 models (replicas), float64 on cpu" in text
     assert "3 of 1 feature, round, largest norm 1; seed 1" in text
@@ -277,7 +278,7 @@ def test_a_large_problem_is_abbreviated_in_the_text_only(tmp_path: Path) -> None
     told = list(lines(found))
     records = [line for line in told if line[:9].strip().isdigit()]
     assert len(records) == 12 and all(" of 20" in line and "…" in line for line in records)
-    assert "x6  … " in found.explain() and "x7" not in found.explain()
+    assert "x6  … " in explain(found) and "x7" not in explain(found)
     assert any("and 28 more, in the file" in line for line in told)
     again = read_counterexample(found.write(tmp_path))
     assert len(again.data.features) == 40 and len(again.data.features[0]) == 9
@@ -299,11 +300,11 @@ def test_a_replay_stands_beside_the_file() -> None:
     with pytest.raises(LawBroken) as caught:
         LAWS["sensitivity"](Understated(NEWTON))
     found = kept(caught.value)
-    worse = found.explain(found.replay(Understated(NEWTON, 1 / 40)))
+    worse = explain(found, found.replay(Understated(NEWTON, 1 / 40)))
     assert "  file      Replica 0" in worse and "  now       Replica 0" in worse
     [upper] = [line.split() for line in worse.splitlines() if line.startswith(" " * 12 + "certified Δ")]
     assert float(upper[-1]) == pytest.approx(float(upper[-2]) / 2, rel=1e-4)
-    mended = found.explain(found.replay(NEWTON))
+    mended = explain(found, found.replay(NEWTON))
     assert "  now       distance / Δ is 0." in mended
 
 

@@ -20,11 +20,12 @@ from learning.training import train
 from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
+from tests.broken.twin import Twin
 from unlearning import Certificate, Streams
 from unlearning.errors import BrokenMethod, BudgetExceeded
 from unlearning.verdict import Verdict
 
-from .problems import Wrapped, design, subject, task
+from .problems import design, subject, task
 
 SEARCH = Search(size=2, random=6, seeds=2, steps=4, swaps=12)
 ROWS = 40
@@ -42,7 +43,7 @@ def planted(**fields: int) -> Task:
 
 
 @dataclass(frozen=True)
-class Forgetful(Wrapped):
+class Forgetful(Twin):
     """Retrains without the request, but for the records that it keeps or loses in silence."""
 
     method: Any = Retrain()
@@ -69,7 +70,7 @@ class LosesCopies(Forgetful):
 
 
 @dataclass(frozen=True)
-class Refuses(Wrapped):
+class Refuses(Twin):
     """Refuses every batch of requests in which one names these records."""
 
     records: tuple[int, ...] = ()
@@ -91,7 +92,7 @@ class Bare:
         return Bare(self.parameters[positions], None)  # repeated replicas cannot unlearn
 
 
-class OwnState(Wrapped):
+class OwnState(Twin):
     """Keeps its state in a class that knows nothing of streams."""
 
     def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Any:
@@ -244,7 +245,7 @@ class TestSearch:
         assert found.seeds == 1 and found.models == 2 * found.tried and not found.trial.broken
 
     def test_without_a_certificate_the_distance_decides(self) -> None:
-        class Silent(Wrapped):
+        class Silent(Twin):
             def certify(self, state: Any, request: Tensor) -> Certificate | None:
                 return None
 
@@ -287,7 +288,7 @@ class TestTwins:
 
     def test_an_understated_bound_is_broken_by_the_search(self) -> None:
         @dataclass(frozen=True)
-        class Understated(Wrapped):
+        class Understated(Twin):
             def certify(self, state: Any, request: Tensor) -> Certificate | None:
                 honest = super().certify(state, request)
                 assert honest is not None
@@ -319,7 +320,7 @@ class TestSeeds:
         seen: set[tuple[int, ...]] = set()
 
         @dataclass(frozen=True)
-        class Watched(Wrapped):
+        class Watched(Twin):
             def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Any:
                 seen.add(streams.path)
                 return super().learn(task, members, streams=streams)

@@ -210,11 +210,15 @@ def _refuse_seeds_that_chose(subject: Subject, phase: object) -> None:
 def forget(
     method: AnyMethod, original: State, requests: Sequence[torch.Tensor], streams: Streams
 ) -> tuple[State, Certificate | None]:
-    """Unlearn successive requests, masks [K, n]; the state and what is certified of it after the last one."""
+    """Unlearn successive requests, masks [K, n]; the state and what is certified of it after the last one.
+
+    The last request has the streams that the reference's empty one has: certificates speak of equal seeds there.
+    """
     count, size = original.parameters.shape
     unlearned = original
     for number, request in enumerate(requests):
-        own = streams.child("unlearning") if number == 0 else streams.child("unlearning", number)
+        last = number == len(requests) - 1
+        own = streams.child("unlearning") if last else streams.child("unlearning", number)
         unlearned = method.unlearn(unlearned, request, streams=own)
         check_state(unlearned, count, size, verb="unlearn")
     certificate = method.certify(unlearned, requests[-1])

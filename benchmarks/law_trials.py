@@ -31,7 +31,7 @@ class Tried:
     Attributes:
         outcome: obeyed, broken, or says nothing.
         note: the finding, or the reason.
-        problems: problems without a breach.
+        problems: problems judged, without a breach.
         tightest: largest share of what the law allows.
         where: on this problem.
         seconds: of the search.
@@ -70,7 +70,7 @@ def tried(law: Law, method: AnyMethod, examples: int) -> Tried:
             return Tried(BROKEN, broken.finding)
         except LawNotApplicable as reason:
             return Tried(SILENT, str(reason))
-    return Tried(OBEYED, "", found.problems - found.refused, found.tightest, found.tightest_problem, found.seconds)
+    return Tried(OBEYED, "", found.judged, found.tightest, found.tightest_problem, found.seconds)
 
 
 def by_name(name: str, method: AnyMethod, examples: int) -> Tried:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from unlearning.gaussian import mu_of_epsilon_delta, noise_scale_upper
 from unlearning.protocols import AnyMethod, ChecksTask, HasFailureProbability, HasPriorSensitivity
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
-from .loader import load_dataset, make_method, resolve_code
+from .loader import load_dataset, make_method, resolve_code, target_from_here
 from .plan import IdentificationSpec, Plan, RowSpec, TaskSpec, check_requests, request_size
 from .registry import registered_methods
 
@@ -57,12 +57,21 @@ class BuiltRow:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A plan with everything it names loaded."""
+    """A plan with everything it names loaded.
+
+    Attributes:
+        plan: as read.
+        tasks: by name.
+        requests: records to forget, by the task's name.
+        rows: in the plan's order.
+        targets: what methods that are somebody's own are loaded by in the current folder, by their names in the plan.
+    """
 
     plan: Plan
     tasks: dict[str, Task]
     requests: dict[str, list[int]]
     rows: list[BuiltRow]
+    targets: dict[str, str] = field(default_factory=dict)
 
     @property
     def tried_on_small_problems(self) -> list[list[BuiltRow]]:
@@ -110,7 +119,9 @@ def build(
         scores = _own_scores(spec, code, f"rows[{position}]")
         row = _row(plan, position, method, tasks[spec.task], requests[spec.task], controls)
         rows.append(replace(row, subject=replace(row.subject, scores=scores)))
-    return Built(plan, tasks, requests, rows)
+    named = {spec.method for spec in plan.rows} - shipped.keys()
+    own = {name: (defined or {}).get(name) or target_from_here(name, plan.folder) for name in named}
+    return Built(plan, tasks, requests, rows, own)
 
 
 def _objective(name: str, spec: TaskSpec, dataset: Dataset, code: Mapping[str, Any]) -> Objective:

@@ -1,8 +1,6 @@
 """`certunlearn check`: holds methods to the laws, and shows every breach as a problem that a person can follow."""
 
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +13,8 @@ from rich.text import Text
 
 from unlearning.errors import PlanError
 
+from .interruption import Interruption
+
 if TYPE_CHECKING:
     from properties.parametrize import Check
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 FOOTER = (
     "A search finds breaches and proves nothing: a law that is not broken was not broken on the problems tried. "
+    "Judged: problems about which the law could say something; refused: problems that the method refused. "
     "Tightest: the largest share that was used of what the law allows."
 )
+
+_COLUMNS = "tried", "judged", "refused", "tightest", "seconds"
 
 
 class Precision(StrEnum):
@@ -61,15 +64,14 @@ def check(
     Raises:
         Exit: always, with the exit status.
         PlanError: an option, a target or its declaration cannot be used.
+        KeyboardInterrupt: after what was found until then has been shown.
     """
     from .loader import check_packages
 
     check_packages()
     from .checking import check_method, exit_status, searching_as
     from .devices import chosen_device
-    from .interruption import Interruption
     from .progress import Steps
-    from .summary import wide_console
     from .targets import load_targets
 
     checks = _checks(law or [], profile, precision)
@@ -81,23 +83,49 @@ def check(
     for target in methods:
         _check_exemptions(target)
     found: list[tuple[Target, list[Finding]]] = []
-    with Steps(len(methods) * len(checks)) as steps, searching_as(profile):
+    try:
+        with Steps(len(methods) * len(checks)) as steps, searching_as(profile):
 
-        def before(name: str) -> None:
+            def before(name: str) -> None:
+                Interruption.check()
+                steps.next(name)
+
+            for target in methods:
+                found.append((target, []))
+                for finding in check_method(target, checks, device=where, before=before, folder=out):
+                    found[-1][1].append(finding)
             Interruption.check()
-            steps.next(name)
-
-        for target in methods:
-            found.append((target, check_method(target, checks, device=where, before=before)))
-        Interruption.check()
-    console = wide_console()
-    for _, findings in found:
-        for finding in findings:
-            _breach(console, finding, out)
-    for target, findings in found:
-        _show(console, f"{target.name} · {target.method.declaration.title} · {where}, profile {profile}", findings)
-    console.print(f"\n{FOOTER}", style="dim", highlight=False, soft_wrap=False)
+    except KeyboardInterrupt:
+        _keep(found, len(methods) * len(checks), out)
+        _print(found, f"{where}, profile {profile}")
+        raise
+    _print(found, f"{where}, profile {profile}")
     raise typer.Exit(exit_status([finding for _, findings in found for finding in findings]))
+
+
+def _keep(found: "Sequence[tuple[Target, Sequence[Finding]]]", total: int, out: Path) -> None:
+    """Say what an interruption leaves."""
+    findings = [finding for _, own in found for finding in own]
+    files = {finding.file for finding in findings if finding.file is not None}
+    if findings:
+        counterexamples = f"{len(files)} counterexample{'' if len(files) == 1 else 's'}"
+        Interruption.kept = f"{len(findings)} of {total} laws were tried, " + (
+            f"{counterexamples} kept in {out}" if files else "nothing was written"
+        )
+
+
+def _print(found: "Sequence[tuple[Target, Sequence[Finding]]]", circumstances: str) -> None:
+    """The breaches, then a table for each method of which something is known."""
+    from .summary import WIDTH, wide_console
+
+    console = wide_console(WIDTH)
+    for _, findings in found:
+        _breaches(console, findings)
+    shown = [(target, findings) for target, findings in found if findings]
+    for target, findings in shown:
+        _show(console, f"{target.name} · {target.method.declaration.title} · {circumstances}", findings)
+    if shown:
+        console.print(f"\n{FOOTER}", style="dim", highlight=False, soft_wrap=False)
 
 
 def _checks(laws: Sequence[str], profile: str, precision: Precision) -> "list[Check]":
@@ -133,28 +161,38 @@ def _check_exemptions(target: "Target") -> None:
 
 def _show(console: Console, title: str, findings: "Sequence[Finding]") -> None:
     """Table of the laws, and why some were not tried."""
+    from properties.explanation import printable
+
     from .checking import Outcome
 
     table = Table(box=None, pad_edge=False)
     table.add_column("law")
     table.add_column("outcome")
-    for name in ("problems", "tightest", "seconds"):
+    for name in _COLUMNS:
         table.add_column(name, justify="right")
-    styles = {Outcome.BROKEN: "bold red", Outcome.ERROR: "bold yellow", Outcome.NOT_BROKEN: ""}
+    styles = {
+        Outcome.BROKEN: "bold red",
+        Outcome.RAISED: "bold red",
+        Outcome.ERROR: "bold yellow",
+        Outcome.NOT_BROKEN: "",
+    }
     for finding in findings:
         outcome = Text(finding.outcome.value, style=styles.get(finding.outcome, "dim"))
         table.add_row(finding.check, outcome, *_numbers(finding))
     console.print()
-    console.print(Text(title, style="bold"))
+    console.print(Text(printable(" ".join(title.split("\n"))), style="bold"))
     console.print(table, soft_wrap=False)
     _reasons(console, findings)
+    _remarks(console, findings)
 
 
-def _numbers(finding: "Finding") -> tuple[str, str, str]:
+def _numbers(finding: "Finding") -> tuple[str, ...]:
+    """The numbers of a row, in the order of its columns."""
     result, seconds = finding.result, "" if finding.seconds is None else f"{finding.seconds:.1f}"
     if result is None:
-        return "", "", seconds
-    return str(result.problems), "" if result.tightest is None else f"{result.tightest:.3f}", seconds
+        return "", "", "", "", seconds
+    counts = (str(count) for count in (result.problems, result.judged, result.refused))
+    return *counts, "" if result.tightest is None else f"{result.tightest:.3f}", seconds
 
 
 def _reasons(console: Console, findings: "Sequence[Finding]") -> None:
@@ -173,15 +211,39 @@ def _reasons(console: Console, findings: "Sequence[Finding]") -> None:
         console.print(table, soft_wrap=False)
 
 
-def _breach(console: Console, finding: "Finding", out: Path) -> None:
-    """The problem as a person can follow it, its file, and the command that tries it again."""
-    found = finding.counterexample
-    if found is None:
-        return
-    from properties.explanation import explain
+def _breaches(console: Console, findings: "Sequence[Finding]") -> None:
+    """Each breach, and a mistake that breaks many laws in one way once."""
+    told: dict[str, list[Finding]] = {}
+    for number, finding in enumerate(findings):
+        if finding.counterexample is not None:
+            told.setdefault(finding.mistake or str(number), []).append(finding)
+    for first, *others in told.values():
+        _breach(console, first, [finding.check for finding in others])
 
-    path = found.write(out)
-    trust = " --trust" if ":" in found.method.target else ""
+
+def _remarks(console: Console, findings: "Sequence[Finding]") -> None:
+    """Why laws were not judged on all problems: each reason once, before the laws that it concerns."""
+    from properties.explanation import printable
+
+    told: dict[str, list[str]] = {}
+    for finding in findings:
+        for remark in finding.result.remarks if finding.result is not None else ():
+            told.setdefault(remark, []).append(finding.check)
+    if told:
+        console.print()
+    for remark, laws in told.items():
+        console.print(Text(f"{printable(remark)} ({', '.join(laws)})", style="dim"), soft_wrap=False)
+
+
+def _breach(console: Console, finding: "Finding", others: Sequence[str]) -> None:
+    """The problem as a person can follow it, its file, the command that tries it again, and who else broke so."""
+    from properties.explanation import explain, replay_command
+
+    found, path = finding.counterexample, finding.file
+    if found is None or path is None:
+        return
     console.print()
-    console.print(Text(explain(found, width=console.width if sys.stdout.isatty() else 120)))
-    console.print(Text(f"\n  file      {path}\n  again     certunlearn replay {shlex.quote(str(path))}{trust}"))
+    console.print(Text(explain(found, width=console.width)))
+    console.print(Text(f"\n  file      {path}\n  again     {replay_command(found, path)}"))
+    if others:
+        console.print(Text(f"  also      the same in {', '.join(others)}, a file each"))

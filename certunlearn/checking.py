@@ -13,6 +13,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from properties import LawBroken, LawNotApplicable, SearchResult
 from properties.counterexample import Counterexample
+from properties.explanation import mistake, raised
 from properties.parametrize import Check
 from properties.profiles import register_profiles
 
@@ -23,6 +24,7 @@ class Outcome(StrEnum):
     """What a search for a breach came to; no search shows that a law holds."""
 
     BROKEN = "BROKEN"
+    RAISED = "raised"  # which breaks a law too
     NOT_BROKEN = "not broken"
     EXEMPT = "exempt"
     NOT_APPLICABLE = "does not apply"
@@ -40,6 +42,8 @@ class Finding:
         seconds: of the search; None where there was none.
         result: of a search without a breach.
         counterexample: of a breach.
+        mistake: what a method did wrong whatever the law, alike for similar problems; None: what only this forbids.
+        file: of the counterexample, once written.
     """
 
     check: str
@@ -48,6 +52,8 @@ class Finding:
     seconds: float | None = None
     result: SearchResult | None = None
     counterexample: Counterexample | None = None
+    mistake: str | None = None
+    file: Path | None = None
 
 
 @contextmanager
@@ -68,21 +74,21 @@ def searching_as(profile: str) -> Iterator[None]:
 
 
 def check_method(
-    target: Target, checks: Sequence[Check], *, device: str, before: Callable[[str], None]
-) -> list[Finding]:
-    """Search for a breach of each law by a method.
+    target: Target, checks: Sequence[Check], *, device: str, before: Callable[[str], None], folder: Path
+) -> Iterator[Finding]:
+    """Search for a breach of each law by a method; what is found is written at once.
 
     Args:
         target: the method.
         checks: the laws.
         device: where problems are computed.
         before: called with the names of method and check before each search.
+        folder: of counterexamples.
     """
-    found = []
     for check in checks:
         before(f"{target.name}: {check.name}")
-        found.append(_finding(target, check, device))
-    return found
+        found = _finding(target, check, device)
+        yield found if found.counterexample is None else replace(found, file=found.counterexample.write(folder))
 
 
 def _finding(target: Target, check: Check, device: str) -> Finding:
@@ -101,7 +107,7 @@ def _searched(target: Target, check: Check, device: str) -> Finding:
         return Finding(check.name, Outcome.NOT_APPLICABLE, check.reason or str(note))
     except LawBroken as broken:
         return _broken(broken, target, check, device)
-    except Exception as error:  # noqa: BLE001  a method's own, where it is asked which problems it accepts
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a method's own, where it is asked which problems it accepts
         return Finding(check.name, Outcome.ERROR, f"the method raised {type(error).__name__}: {_first_line(error)}")
     return Finding(check.name, Outcome.NOT_BROKEN, result=result)
 
@@ -115,7 +121,8 @@ def _broken(broken: LawBroken, target: Target, check: Check, device: str) -> Fin
         device=device,
         precision=check.precision,
     )
-    return Finding(check.name, Outcome.BROKEN, counterexample=counterexample)
+    outcome = Outcome.RAISED if raised(broken) else Outcome.BROKEN
+    return Finding(check.name, outcome, counterexample=counterexample, mistake=mistake(broken))
 
 
 def exit_status(found: Sequence[Finding]) -> int:
@@ -123,7 +130,7 @@ def exit_status(found: Sequence[Finding]) -> int:
     outcomes = {finding.outcome for finding in found}
     if Outcome.ERROR in outcomes:
         return 4
-    if Outcome.BROKEN in outcomes:
+    if outcomes & {Outcome.BROKEN, Outcome.RAISED}:
         return 1
     return 0 if Outcome.NOT_BROKEN in outcomes else 3
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unlearning.record import ArrayFile, Circumstances, Record, Timing, sha256
+from unlearning.record import ArrayFile, Circumstances, Record, Timing, TriedAgain, sha256
 from unlearning.verdict import Verdict
 
 _VERSIONS = ("torch", "numpy", "scipy", "statsmodels", "scikit-learn", "certunlearn")
@@ -29,7 +30,14 @@ def array_file(name: str, array: NDArray[np.float64], meaning: str) -> ArrayFile
     )
 
 
-def circumstances(jobs: int, started: float, timings: list[Timing], *, accelerator: str | None = None) -> Circumstances:
+def circumstances(
+    jobs: int,
+    started: float,
+    timings: list[Timing],
+    *,
+    accelerator: str | None = None,
+    replays: Mapping[str, TriedAgain] | None = None,
+) -> Circumstances:
     """Where, when and at what cost a run was made.
 
     Args:
@@ -37,6 +45,7 @@ def circumstances(jobs: int, started: float, timings: list[Timing], *, accelerat
         started: `time.perf_counter()` at its beginning.
         timings: of its parts.
         accelerator: name of the device, where it was not the processor.
+        replays: how counterexamples are tried again, by their files.
     """
     shown = accelerator or platform.processor() or platform.machine()
     return Circumstances(
@@ -50,6 +59,7 @@ def circumstances(jobs: int, started: float, timings: list[Timing], *, accelerat
         seconds=time.perf_counter() - started,
         peak_memory_bytes=_peak_memory(),
         timings=timings,
+        replays=dict(replays or {}),
     )
 
 

@@ -1,5 +1,7 @@
 """The command line. It chooses device, seed and workers; everything below receives them."""
 
+import inspect
+import io
 import os
 import signal
 import sys
@@ -54,11 +56,20 @@ Replicas = Annotated[
 def main() -> NoReturn:
     """Entry point: one line for a user's mistake, never a traceback."""
     signal.signal(signal.SIGINT, Interruption.handle)
+    Interruption.kept = "nothing was written"
+    for stream in (sys.stdout, sys.stderr):  # a terminal or file that is not in UTF-8 has no ε and no …
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         status = app(standalone_mode=False) or 0  # the status of an Exit, or that of an interruption, is returned
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
+    except SystemExit as left:  # commands end by an Exit of their own: success must not be what somebody's code says
+        if isinstance(left.__context__, BrokenPipeError):  # rich leaves so where nobody reads on
+            raise
+        err.print(f"certunlearn: code that was run ended the program (SystemExit: {left.code}); it must not.")
+        status = _ERROR
     except (PlanError, RecordError, HiddenPackage, BadScores) as error:
         err.print(f"certunlearn: {error}")
         status = _USAGE
@@ -80,7 +91,7 @@ def main() -> NoReturn:
             err.print("certunlearn: this is a bug of certunlearn; please report it with the lines above.")
             status = _ERROR
     if status == _INTERRUPTED:
-        err.print("Interrupted: nothing was written.")
+        err.print(f"Interrupted: {Interruption.kept}.")
     sys.stdout.flush()
     raise SystemExit(status)
 
@@ -130,7 +141,7 @@ def audit(
             Interruption.check()
             bars.advance(row, phase, done, total)
 
-        record, arrays = run_plan(built, jobs=workers, progress=progress)
+        record, arrays = run_plan(built, jobs=workers, out=out, progress=progress)
         Interruption.check()
         bars.say("writing the reports")
         check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
@@ -221,7 +232,12 @@ def schema() -> None:
 
     from unlearning.record import Record
 
-    typer.echo(json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False))
+    utf = (sys.stdout.encoding or "").lower().startswith("utf")
+    typer.echo(json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=not utf))
+
+
+for _command in app.registered_commands:  # what a command raises is for those who read its code
+    _command.help = (inspect.getdoc(_command.callback) or "").partition("\n\nRaises:")[0]
 
 
 def _built(

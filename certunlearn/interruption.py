@@ -7,6 +7,7 @@ class Interruption:
     """Remembers Ctrl-C: an interruption that somebody's code swallowed is raised again at the next step."""
 
     seen = False
+    kept = "nothing was written"  # what an interrupted command leaves, in words
 
     @classmethod
     def handle(cls, *_: object) -> NoReturn:

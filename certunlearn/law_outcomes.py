@@ -3,7 +3,6 @@
 As a part of the plugin this imports nothing of ours at the top: another project may have packages of the same names.
 """
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from properties import LawBroken
-    from properties.counterexample import Counterexample
     from properties.parametrize import Check, Subject
 
 KEY = "certunlearn law"  # of the user property of a report
+_COUNTS = "tried", "judged", "refused"
 
 
 class State(StrEnum):
@@ -40,6 +39,9 @@ class Outcome:
         problems: tried; 0 where the search did not end.
         tightest: largest ratio of what was measured to what is allowed; None: nothing is measured.
         reason: why the law does not apply, or why it was expected to break.
+        judged: problems about which the law said something.
+        refused: problems that the method refused.
+        remarks: why some problems were refused or not judged.
     """
 
     check: str
@@ -49,6 +51,9 @@ class Outcome:
     problems: int = 0
     tightest: float | None = None
     reason: str | None = None
+    judged: int = 0
+    refused: int = 0
+    remarks: tuple[str, ...] = ()
 
     def as_property(self) -> tuple[str, dict[str, Any]]:
         """A user property of a pytest report."""
@@ -70,12 +75,22 @@ def outcome_of(check: "Check", outcome: str, error: BaseException | None, second
         return Outcome(check.name, name, state, seconds, reason=reason)
     if check.result is not None:
         result = check.result
-        return Outcome(check.name, name, State.NOT_BROKEN, seconds, result.problems, result.tightest)
+        return Outcome(
+            check.name,
+            name,
+            State.NOT_BROKEN,
+            seconds,
+            result.problems,
+            result.tightest,
+            judged=result.judged,
+            refused=result.refused,
+            remarks=result.remarks,
+        )
     state = State.NOT_HELD if check.reason is not None else State.ERROR
     return Outcome(check.name, name, state, seconds, reason=check.reason)
 
 
-def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path) -> str:
+def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path, mistakes: dict[str, str]) -> str:
     """The problem that broke a law, for a person to follow; its file is written into the folder.
 
     Args:
@@ -83,10 +98,11 @@ def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path) -> 
         broken: the breach.
         folder: of counterexamples.
         current: folder from which paths are told.
+        mistakes: of methods, and the law whose text shows each; a mistake that breaks many laws is shown in full once.
     """
     from learning.per_replica import lifted
     from properties.counterexample import Counterexample
-    from properties.explanation import explain
+    from properties.explanation import explain, mistake, replay_command
     from properties.laws import LAWS
     from unlearning.errors import PlanError
 
@@ -101,12 +117,23 @@ def breach(check: "Check", broken: "LawBroken", folder: Path, current: Path) -> 
         device=check.device,
         precision=check.precision,
     )
+    wrong = f"{subject.name}: {mistake(broken) or check.name}"
+    shown = mistakes.setdefault(wrong, check.name)
+    text = explain(found) if shown == check.name else f"{in_short(broken)}\nThe same is shown in full for {shown}."
     try:
         path = found.write(folder)
     except (OSError, PlanError) as error:
-        return f"{explain(found)}\n\nNot saved: {error}"
+        return f"{text}\n\nNot saved: {error}"
     told = path.relative_to(current) if path.is_relative_to(current) else path
-    return f"{explain(found)}\n\nSaved in   {told}\nTry again  {_replay_command(told, found)}"
+    return f"{text}\n\nSaved in   {told}\nTry again  {replay_command(found, told)}"
+
+
+def in_short(broken: "LawBroken") -> str:
+    """A breach in one line: the law, and the numbers of the finding, or the finding where there are none."""
+    from properties.explanation import printable
+
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in broken.measured.items())
+    return printable(f"{broken.law}: {numbers or ' '.join(broken.finding.split())}")
 
 
 def closing_lines(properties: Iterable[Any]) -> list[str]:
@@ -129,24 +156,13 @@ def _broken(error: BaseException | None) -> bool:
     return isinstance(error, LawBroken)
 
 
-def _replay_command(path: Path, found: "Counterexample") -> str:
-    from properties.explanation import method_in_words
-
-    command = f"certunlearn replay {shlex.quote(str(path))}"
-    return (
-        command
-        if ":" not in found.method.target
-        else f"{command} --method {shlex.quote(method_in_words(found.method))}"
-    )
-
-
 def _read(value: dict[str, Any]) -> Outcome:
-    return Outcome(**{**value, "state": State(value["state"])})
+    return Outcome(**{**value, "state": State(value["state"]), "remarks": tuple(value.get("remarks", ()))})
 
 
 def _table(found: Sequence[Outcome]) -> list[str]:
     """One line per law: what it cost, how far it looked, how near the tightest method came, who broke it."""
-    rows = [("law", "seconds", "methods", "problems", "tightest", "")]
+    rows = [("law", "seconds", "methods", *_COUNTS, "tightest", "")]
     for check in _in_order(found):
         own = [outcome for outcome in found if outcome.check == check]
         tried = [outcome for outcome in own if outcome.state is not State.NOT_HELD]
@@ -156,19 +172,27 @@ def _table(found: Sequence[Outcome]) -> list[str]:
             check,
             f"{sum(outcome.seconds for outcome in own):.1f}",
             str(len(tried)),
-            str(sum(outcome.problems for outcome in own)),
+            *_counts(own),
             "" if nearest is None else f"{nearest.tightest:.4f}",
             f"BROKEN by {', '.join(broken)}" if broken else "" if nearest is None else nearest.method,
         ))
     total = sum(outcome.seconds for outcome in found)
-    problems = sum(outcome.problems for outcome in found)
-    rows.append(("all", f"{total:.1f}", "", str(problems), "", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    rows.append(("all", f"{total:.1f}", "", *_counts(found), "", ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = []
     for name, *numbers, note in rows:
         cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:], strict=True)]
         lines.append("  ".join([f"{name:<{widths[0]}}", *cells, note]).rstrip())
     return lines
+
+
+def _counts(own: Sequence[Outcome]) -> tuple[str, str, str]:
+    """Problems tried, judged and refused, as in `_COUNTS`."""
+    return (
+        str(sum(outcome.problems for outcome in own)),
+        str(sum(outcome.judged for outcome in own)),
+        str(sum(outcome.refused for outcome in own)),
+    )
 
 
 def _in_order(found: Sequence[Outcome]) -> list[str]:
@@ -181,15 +205,22 @@ def _in_order(found: Sequence[Outcome]) -> list[str]:
 
 
 def _reasons(found: Sequence[Outcome]) -> list[str]:
-    """Laws that were not tried, or were expected to break, method by method."""
+    """Laws that were not tried, not on all problems, or were expected to break, method by method."""
     lines = []
     for state in (State.NOT_HELD, State.EXPECTED, State.ERROR):
         told: dict[tuple[str, str], list[str]] = {}
         for outcome in found:
             if outcome.state is state:
                 told.setdefault((outcome.method, outcome.reason or "see above"), []).append(outcome.check)
-        lines += ["", f"{state.value}:"] if told else []
-        lines += [
-            f"  {method}: {', '.join(sorted(names))}: {reason}" for (method, reason), names in sorted(told.items())
-        ]
-    return lines
+        lines += _told(state.value, told)
+    partly: dict[tuple[str, str], list[str]] = {}
+    for outcome in found:
+        for remark in outcome.remarks:
+            partly.setdefault((outcome.method, remark), []).append(outcome.check)
+    return lines + _told("not judged on all problems", partly)
+
+
+def _told(title: str, told: dict[tuple[str, str], list[str]]) -> list[str]:
+    """A title, and a line for each method and reason; none of both without any."""
+    lines = [f"  {method}: {', '.join(sorted(names))}: {reason}" for (method, reason), names in sorted(told.items())]
+    return ["", f"{title}:", *lines] if lines else []

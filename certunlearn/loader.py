@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PACKAGES = ("unlearning", "learning", "methods", "audit", "properties", "reports")
 PARTS = ("learn", "unlearn", "certify", "release")
 PARTS_FOR_ONE_MODEL = ("learn", "unlearn")
+_SPEAKING = (TypeError, ValueError, ArithmeticError)  # errors whose message says enough without their type
 
 
 def parse_definitions(definitions: Iterable[str]) -> dict[str, str]:
@@ -86,8 +88,8 @@ def load_target(target: str, *, folder: Path | None = None, where: str = "target
         raise PlanError(
             f'{where} must be "path/to/mine.py:Name" or "package.module:Name", got "{target}"; write both parts.'
         )
-    if source.endswith(".py") or "/" in source or "\\" in source:
-        module = _load_file((folder or Path.cwd()) / source, target, where)
+    if _is_file(source):
+        module = _load_file(folder, source, target, where)
     else:
         module = _load_module(source, target, where)
     if not hasattr(module, name):
@@ -96,6 +98,20 @@ def load_target(target: str, *, folder: Path | None = None, where: str = "target
         hint = f"did you mean {close[0]}" if close else f"it has {', '.join(public[:10]) or 'no public names'}"
         raise PlanError(f'{where} must name something in {source}, got "{name}"; {hint}.')
     return getattr(module, name)
+
+
+def target_from_here(target: str, folder: Path | None) -> str:
+    """A target of a plan in this folder as it is written in the current one; modules are everywhere the same.
+
+    >>> target_from_here("package.module:Class", Path("plans"))
+    'package.module:Class'
+    >>> target_from_here("mine.py:Mine", Path("plans"))
+    'plans/mine.py:Mine'
+    """
+    source, _, name = target.rpartition(":")
+    if folder is None or not _is_file(source) or Path(source).is_absolute():
+        return target
+    return f"{os.path.relpath(folder / source)}:{name}"
 
 
 def load_method(target: str, *, folder: Path | None = None, where: str = "method") -> type[AnyMethod]:
@@ -124,13 +140,16 @@ def load_method(target: str, *, folder: Path | None = None, where: str = "method
     return found
 
 
-def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where: str = "method") -> AnyMethod:
+def make_method(
+    method: type[AnyMethod], parameters: Mapping[str, Any], *, where: str = "method", target: str | None = None
+) -> AnyMethod:
     """Build a method with a row's parameters; one that is written for one model is lifted onto the replica axis.
 
     Args:
         method: a loaded class.
         parameters: its arguments by name.
-        where: the row, for messages: rows[2].
+        where: the row, or the option of a command, for messages: rows[2].
+        target: what the method is loaded by, where a command names it; None: a plan does.
 
     Raises:
         PlanError: a parameter the method does not know, lacks, or refuses; its declaration is none; or it is written
@@ -138,7 +157,7 @@ def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where
     """
     from learning.per_replica import lifted  # imports torch, as any method does
 
-    place = f"{where}.parameters"
+    place = where if target else f"{where}.parameters"
     try:
         known = [p for p in inspect.signature(method).parameters.values() if p.name != "self"]
     except (TypeError, ValueError):
@@ -149,29 +168,40 @@ def make_method(method: type[AnyMethod], parameters: Mapping[str, Any], *, where
             if name not in names:
                 close = get_close_matches(name, names, 1)
                 hint = f"did you mean {close[0]}" if close else f"it takes {', '.join(names) or 'none'}"
-                raise PlanError(f'{place}.{name} must be a parameter of {method.__name__}, got "{name}"; {hint}.')
-    for p in known:
-        if p.name in names and p.default is p.empty and p.name not in parameters:
-            raise PlanError(
-                f"{place}.{p.name} must be given for {method.__name__}, got nothing; write {p.name} = … there."
-            )
+                raise PlanError(
+                    f'{_of(place, name, target)} must be a parameter of {method.__name__}, got "{name}"; {hint}.'
+                )
+    missing = [p.name for p in known if p.name in names and p.default is p.empty and p.name not in parameters]
+    if missing:
+        write = f"{target}[{','.join(f'{name}=…' for name in missing)}]" if target else f"{missing[0]} = … there"
+        raise PlanError(
+            f"{_of(place, missing[0], target)} must be given for {method.__name__}, got nothing; write {write}."
+        )
     try:
         made = method(**parameters)
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except PlanError:
+        raise
+    except (Exception, SystemExit) as error:
         blamed = next((name for name in parameters if name in str(error)), None)
+        said = _first_line(error) if isinstance(error, _SPEAKING) else f"{type(error).__name__}: {_first_line(error)}"
         got = f"{blamed} = {parameters[blamed]!r}" if blamed else repr(dict(parameters))
-        raise PlanError(
-            f"{place}{f'.{blamed}' if blamed else ''} must suit {method.__name__}, got {got}: {_first_line(error)}"
-        ) from error
+        raise PlanError(f"{_of(place, blamed, target)} must suit {method.__name__}, got {got}: {said}") from error
     if not isinstance(made.declaration, Declaration):
         raise PlanError(
-            f"{where}.method must declare itself with an unlearning.Declaration, got "
+            f"{where if target else f'{where}.method'} must declare itself with an unlearning.Declaration, got "
             f"{type(made.declaration).__name__} in {method.__name__}; set declaration = Declaration(…)."
         )
     try:
         return lifted(made)
     except PlanError as error:
         raise PlanError(f"{where} must be a method: {error}") from error
+
+
+def _of(place: str, name: str | None, target: str | None) -> str:
+    """A parameter of a row, or of a method that a command names."""
+    if name is None:
+        return place
+    return f"{place}: {name}" if target else f"{place}.{name}"
 
 
 def resolve_code(plan: "Plan", *, trust: bool, defined: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -272,6 +302,10 @@ def _raw(plan: "Plan", name: str, code: Mapping[str, Any], folder: Path | None) 
     return dataclasses.replace(embedded(spec.source), remark=spec.remark)
 
 
+def _is_file(source: str) -> bool:
+    return source.endswith(".py") or "/" in source or "\\" in source
+
+
 def _place_of(name: str) -> Path | None:
     """Folder or file from which a top-level package is, or would be, imported."""
     module = sys.modules.get(name)
@@ -283,12 +317,12 @@ def _place_of(name: str) -> Path | None:
     return None if place is None else Path(place).resolve()
 
 
-def _load_file(path: Path, target: str, where: str) -> ModuleType:
-    path = path.resolve()
+def _load_file(folder: Path | None, source: str, target: str, where: str) -> ModuleType:
+    path = ((folder or Path.cwd()) / source).resolve()
     if not path.is_file():
         raise PlanError(
             f'{where} must name an existing file, got "{target}", not found at {path}; correct the path, which starts '
-            "at the plan's folder (at the current folder for --define)."
+            f"at {'the current folder' if folder is None else 'the folder of the plan'}."
         )
     name = f"certunlearn_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:

@@ -93,7 +93,7 @@ def _write_counterexamples(record: Record, folder: Path) -> list[Path]:
         return []
     from .bound_search import write_counterexamples
 
-    return write_counterexamples(rows, folder / COUNTEREXAMPLES)
+    return write_counterexamples(rows, folder / COUNTEREXAMPLES, record.circumstances.replays)
 
 
 def _publish(draft: Path, folder: Path, names: Sequence[str]) -> None:

@@ -100,7 +100,7 @@ def power(
 
         draw(figure, setting, sizes, found, wanted_epsilon)
     if as_json:
-        typer.echo(json.dumps(_plain(setting, sizes, found, costs, wanted_epsilon, wanted_mu), ensure_ascii=False))
+        typer.echo(json.dumps(_plain(setting, sizes, found, costs, wanted_epsilon, wanted_mu)))
         return
     _show(setting, sizes, found, costs, wanted_epsilon, wanted_mu)
     if figure is not None:

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
@@ -39,15 +40,17 @@ class Bars:
         self._progress.stop()
 
     def advance(self, row: str, phase: str, done: int, total: int) -> None:
-        """Show how far a row is."""
-        if row != self._current:
+        """Show how far a row is; without one, how far something is that comes before the rows."""
+        if not row and done == 0 and not self._live and not self._quiet:
+            self._console.print(f"{phase} ({total} method{'' if total == 1 else 's'})", highlight=False)
+        if row and row != self._current:
             self._current = row
             self._progress.update(self._all, completed=self._rows.index(row))
             if not self._live and not self._quiet:
                 self._console.print(f"row {self._rows.index(row) + 1} of {len(self._rows)}: {row}", highlight=False)
         if done == 0:
             self._progress.reset(self._one)  # each phase has its own clock
-        self._progress.update(self._one, description=f"{row}: {phase}", completed=done, total=total)
+        self._progress.update(self._one, description=f"{row}: {phase}" if row else phase, completed=done, total=total)
 
     def say(self, what: str) -> None:
         """Show what comes after the rows."""
@@ -78,7 +81,10 @@ class Steps:
 
     def next(self, name: str) -> None:
         """Show that a step begins."""
-        self._progress.update(self._bar, description=name, completed=self._begun)
+        from properties.explanation import printable  # imports torch, which other commands do without
+
+        name = printable(name)
+        self._progress.update(self._bar, description=escape(name), completed=self._begun)
         self._begun += 1
         if not self._live:
             self._console.print(f"{self._begun} of {self._total}: {name}", highlight=False, markup=False)

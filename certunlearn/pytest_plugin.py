@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .law_outcomes import breach, closing_lines, outcome_of
+from .law_outcomes import breach, closing_lines, in_short, outcome_of
 
 if TYPE_CHECKING:
     from .targets import Target
@@ -50,6 +50,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 _TARGETS = pytest.StashKey["list[Target]"]()
+_MISTAKES = pytest.StashKey[dict[str, str]]()  # that have been shown
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -149,8 +150,12 @@ def pytest_runtest_makereport(
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {error}")
     if report.failed and isinstance(error, LawBroken):
         folder = item.config.rootpath / item.config.getoption("certunlearn_counterexamples")
-        text = breach(check, error, folder, item.config.invocation_params.dir)
+        mistakes = item.config.stash.setdefault(_MISTAKES, {})
+        text = breach(check, error, folder, item.config.invocation_params.dir, mistakes)
         report.longrepr = item.repr_failure(_without_traceback(text))
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None:  # of the line in the short summary
+            crash.message = in_short(error)
     return report
 
 

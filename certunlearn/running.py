@@ -30,14 +30,15 @@ from unlearning.record import (
 )
 from unlearning.verdict import worst
 
-from .bound_search import search_bounds, with_search
+from .bound_search import replays, search_bounds, with_search
 from .building import Built, BuiltRow
 from .circumstances import array_file, circumstances
 from .facts import failed_row, row_facts, task_facts
+from .output import COUNTEREXAMPLES
 from .plan import Plan
 
 Arrays = dict[str, NDArray[np.float64]]
-Progress = Callable[[str, str, int, int], None]  # row, phase, chunks done, chunks in all
+Progress = Callable[[str, str, int, int], None]  # row ("": before the rows), phase, chunks done, chunks in all
 
 
 def plan_sha256(plan: Plan) -> str:
@@ -48,11 +49,17 @@ def plan_sha256(plan: Plan) -> str:
 
 
 def run_plan(
-    built: Built, *, jobs: int, progress: Progress = lambda row, phase, done, total: None
+    built: Built, *, jobs: int, out: Path | None = None, progress: Progress = lambda row, phase, done, total: None
 ) -> tuple[Record, Arrays]:
     """Audit every row of a plan.
 
     A row that cannot be run is an ERROR in the record, with its reason; the other rows are audited all the same.
+
+    Args:
+        built: the plan.
+        jobs: local worker processes; it changes nothing that is found.
+        out: folder that the record will be written to, for the commands in it.
+        progress: told of every chunk.
 
     Returns:
         The record and the arrays it speaks of, by name.
@@ -103,7 +110,14 @@ def run_plan(
         arrays=files,
     )
     accelerator = torch.cuda.get_device_name() if device == "cuda" else None
-    return make_record(evidence, circumstances(jobs, started, timings, accelerator=accelerator)), arrays
+    ran_as = circumstances(
+        jobs,
+        started,
+        timings,
+        accelerator=accelerator,
+        replays=replays(rows, built.targets, None if out is None else out / COUNTEREXAMPLES),
+    )
+    return make_record(evidence, ran_as), arrays
 
 
 def _with_request(
@@ -123,10 +137,9 @@ def _with_request(
 
 def _searched(built: Built, jobs: int, progress: Progress) -> dict[str, BoundSearch]:
     """What small problems show of the methods' bounds, by row."""
-    name = built.rows[0].spec.name
 
     def told(done: int, total: int) -> None:
-        progress(name, "trying bounds on small problems", done, total)
+        progress("", "searching small problems", done, total)  # before the rows
 
     return search_bounds(built, jobs=jobs, told=told)
 

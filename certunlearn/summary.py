@@ -1,8 +1,10 @@
 """What the commands print of a record. Needs no torch."""
 
+import io
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import typer
 from rich.console import Console
@@ -20,9 +22,28 @@ def explain(record: "Record") -> None:
             typer.echo(f"{where}. {row.because}", err=True)
 
 
-def wide_console() -> Console:
-    """Standard output; wide where it is no terminal, so that a log keeps whole names."""
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+WIDTH = 120  # of what `check` and `replay` print to no terminal
+
+
+class _Trimmed(io.TextIOBase):
+    """Standard output without blanks at the ends of lines, which tables leave."""
+
+    def write(self, text: str, /) -> int:
+        return sys.stdout.write(re.sub(r" +$", "", text, flags=re.MULTILINE))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return sys.stdout.encoding
+
+
+def wide_console(width: int = 160) -> Console:
+    """Standard output; of this width where it is no terminal, so that a log keeps whole names, and trimmed."""
+    if sys.stdout.isatty():
+        return Console(soft_wrap=True)
+    return Console(soft_wrap=True, width=width, file=cast("IO[str]", _Trimmed()))
 
 
 def summary(record: "Record", written: list[Path]) -> None:

@@ -79,15 +79,21 @@ def load_targets(texts: Iterable[str], where: str = "target") -> list[Target]:
     for text in texts:
         target, parameters = parse_target(text, where)
         if ":" not in target and target not in registered_methods():
-            close = get_close_matches(target, registered_methods(), 1)
-            hint = f"did you mean {close[0]}" if close else f"registered are {', '.join(sorted(registered_methods()))}"
             raise PlanError(
                 f'{where} must be a registered method, path/to/mine.py:Class or package.module:Class, got "{target}"; '
-                f"{hint}."
+                f"{_hint(target)}."
             )
-        method = make_method(load_method(target, where=where), parameters, where=where)
+        method = make_method(load_method(target, where=where), parameters, where=where, target=target)
         found.append(Target(text.strip(), target, parameters, method))
     return found
+
+
+def _hint(target: str) -> str:
+    """What may have been meant."""
+    if target.endswith(".py"):
+        return f"name its class too: {target}:Class"
+    close = get_close_matches(target, registered_methods(), 1)
+    return f"did you mean {close[0]}" if close else f"registered are {', '.join(sorted(registered_methods()))}"
 
 
 def _value(text: str, whole: str, where: str) -> Any:

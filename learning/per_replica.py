@@ -8,6 +8,8 @@ class Mine:
 
     def sensitivity_upper(self, parameters, features, labels, removed): ...   # optional: a theorem's Δ, a number
     def release(self, parameters, noise_scale, generator): ...                # optional: N(0, σ²I) without it
+    failure_probability = 0.0                                                 # optional: with which the Δ may fail
+    def check_task(self, task): ...                                           # optional: PlanError: not for it
 
 Plans, `certunlearn check` and `--method` lift such a class by themselves; in Python, `lifted(Mine())` does.
 
@@ -21,14 +23,16 @@ What the adapter adds, so that the author need not:
 
       ‖w − reference‖ ≤ ‖w − w¹‖ + ‖w¹ − reference‖ ≤ ‖w − w¹‖ + sensitivity_upper(learned, D, R),
 
-  and the first term is computed. It is 0 after one request.
+  and the first term is computed. It is 0 after one request. Where the reference is U(A(D_r), ∅), an empty request is a
+  request: after several of them, and no other, w¹ is U(A(D), ∅), and the reference is the same. The author's bound is
+  used once, so that its failure probability is paid once.
 """
 
 import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -49,8 +53,10 @@ _ARGUMENTS = {
     "unlearn": ("parameters", "features", "labels", "removed", "generator"),
     "sensitivity_upper": ("parameters", "features", "labels", "removed"),
     "release": ("parameters", "noise_scale", "generator"),
+    "check_task": ("task",),
 }
 _REQUIRED = ("learn", "unlearn")
+_FOR_REPLICAS = ("prior_sensitivity_upper", "diagnostics")  # parts of other methods, which nobody would ask for here
 
 
 class OneModel(Protocol):
@@ -75,7 +81,8 @@ class HasSensitivity(Protocol):
     def sensitivity_upper(self, parameters: Tensor, features: Tensor, labels: Tensor, removed: Tensor) -> float:
         """Δ ≥ ‖unlearned − reference‖₂ for this request to the model that `learn` gave on these records.
 
-        Guarantee: must hold for every generator that `unlearn` is given; inf where the theorem does not apply.
+        Guarantee: must hold for every generator that `unlearn` is given, or with probability 1 − ρ over it where the
+        method has the field `failure_probability`, ρ; inf where the theorem does not apply.
         """
 
 
@@ -88,7 +95,8 @@ def lifted(method: object) -> AnyMethod:
     """The method on the replica axis: as it is, or wrapped if it is written for one model.
 
     Raises:
-        PlanError: it is written for one model, and lacks a part or takes other arguments than it will be given.
+        PlanError: it is written for one model, and lacks a part, has one that only methods for replicas have, or takes
+            other arguments than it will be given.
     """
     return PerReplica(cast("OneModel", method)) if for_one_model(method) else cast("AnyMethod", method)
 
@@ -101,28 +109,42 @@ class Lifted(Learned):
         learned: parameters that `learn` gave, [K, P].
         began: records they were learned from, bool [K, n].
         detour: distance between the parameters and those of forgetting everything at once, [K], float64.
+        asked: whether `unlearn` of the wrapped method has been called for the replica, bool [K].
     """
 
     learned: Tensor
     began: Tensor
     detour: Tensor
+    asked: Tensor
 
     def take(self, positions: list[int]) -> Self:
         """State of the replicas at these positions; a position may repeat."""
         chosen = Learned.take(self, positions)
         return replace(
-            chosen, learned=self.learned[positions], began=self.began[positions], detour=self.detour[positions]
+            chosen,
+            learned=self.learned[positions],
+            began=self.began[positions],
+            detour=self.detour[positions],
+            asked=self.asked[positions],
         )
 
 
 class PerReplica:
-    """A method for one model, run replica by replica with a generator of its own; released with N(0, σ²I)."""
+    """A method for one model, run replica by replica with a generator of its own; released with N(0, σ²I).
+
+    Attributes:
+        one: the wrapped method.
+        brings_own_loss: it is given records, and nothing else of a task.
+    """
+
+    brings_own_loss: Literal[True] = True
 
     def __init__(self, one: OneModel) -> None:
         """Wrap the method.
 
         Raises:
-            PlanError: it lacks a part, or a part takes other arguments than it will be given.
+            PlanError: it lacks a part, has one that only methods for replicas have, or a part takes other arguments
+                than it will be given.
         """
         _check_parts(one)
         self.one = one
@@ -135,6 +157,20 @@ class PerReplica:
         """The wrapped method's."""
         return self.one.declaration
 
+    @property
+    def failure_probability(self) -> float:
+        """ρ of the wrapped method's bound; 0 where it names none."""
+        return float(getattr(self.one, "failure_probability", 0.0))
+
+    def check_task(self, task: Task) -> None:
+        """Ask the wrapped method whether the task is for it; without `check_task` every task is.
+
+        Raises:
+            BrokenMethod: the wrapped method raised anything but PlanError.
+        """
+        if hasattr(self.one, "check_task"):
+            self._call("check_task", task)
+
     def learn(self, task: Task, members: Tensor, *, streams: Streams) -> Lifted:
         """Learn each replica on its members.
 
@@ -142,6 +178,7 @@ class PerReplica:
             BrokenMethod: the wrapped method raised, or returned no finite parameters [P].
         """
         task.check_members(members)
+        self.check_task(task)
         features, labels = task.features(), task.labels()
         learned = self._stacked(
             "learn",
@@ -152,7 +189,7 @@ class PerReplica:
             ],
         )
         none = torch.zeros(len(learned), dtype=torch.float64, device=learned.device)
-        return Lifted(learned, task, members, streams, learned, members, none)
+        return Lifted(learned, task, members, streams, learned, members, none, none.bool())
 
     def unlearn(self, state: Lifted, request: Tensor, *, streams: Streams) -> Lifted:
         """Unlearn each replica's request.
@@ -163,19 +200,20 @@ class PerReplica:
         check_request(state, request)
         kept = state.members & ~request
         unlearned = self._forget(state.task, state.parameters, state.members, request, streams)
-        after = replace(state, parameters=unlearned, members=kept)
-        earlier = (state.members != state.began).any(1)
-        if not hasattr(self.one, "sensitivity_upper") or not bool(earlier.any()):
+        called = torch.tensor([not self._is_identity(gone) for gone in request], device=request.device)
+        after = replace(state, parameters=unlearned, members=kept, asked=state.asked | called)
+        again = state.asked & called
+        if not hasattr(self.one, "sensitivity_upper") or not bool(again.any()):
             return after
         once = self._forget(state.task, state.learned, state.began, state.began & ~kept, streams.child("at once"))
         apart = torch.linalg.vector_norm(unlearned.double() - once.double(), dim=1)
-        return replace(after, detour=torch.where(earlier, apart, 0.0))
+        return replace(after, detour=torch.where(again, apart, state.detour))
 
     def certify(self, state: Lifted, request: Tensor) -> Certificate | None:
         """Δ of all requests so far, by the wrapped method's `sensitivity_upper`; None where it has none.
 
         Guarantee: Δ ≥ ‖unlearned − reference‖ wherever the method's own bound holds for one request of all records
-        that were removed: triangle inequality, see the head of this file.
+        that were removed, of none where none was: triangle inequality, see the head of this file.
 
         Raises:
             BrokenMethod: the method's bound raised, or is no number ≥ 0.
@@ -206,6 +244,7 @@ class PerReplica:
                     float(state.detour.max()),
                 ),
             ),
+            failure_probability=self.failure_probability,
         )
 
     def release(self, state: Learned, noise_scale: float, *, streams: Streams) -> Tensor:
@@ -248,7 +287,7 @@ class PerReplica:
             return getattr(self.one, verb)(*arguments)
         except CertunlearnError:  # PlanError is how a method refuses data that are not for it
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a method that exits would end the run as if all were well
             raise BrokenMethod(f"{self._named(verb)} raised {told(error)}") from error
 
     def _named(self, verb: str) -> str:
@@ -303,6 +342,15 @@ def _check_parts(one: object) -> None:
         raise PlanError(f"{name} must have declaration, learn and unlearn, got none of {', '.join(missing)}; add them.")
     if not isinstance(one.declaration, Declaration):  # type: ignore[attr-defined]
         raise PlanError(f"{name}.declaration must be an unlearning.Declaration; write declaration = Declaration(…).")
+    for part in _FOR_REPLICAS:
+        if hasattr(one, part):
+            raise PlanError(
+                f"{name}.{part} must be left out, for a method for one model is not asked for it, got one; leave it "
+                "out, or write the method for replicas: certunlearn new-method NAME --replicas."
+            )
+    fails = getattr(one, "failure_probability", 0.0)
+    if not 0 <= as_number(fails) < 1:
+        raise PlanError(f"{name}.failure_probability must be a number in [0, 1), got {fails!r}; write 0.0 or leave it.")
     for verb, arguments in _ARGUMENTS.items():
         function = getattr(one, verb, None)
         if function is None and verb not in _REQUIRED:

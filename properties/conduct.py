@@ -12,7 +12,7 @@ from torch import Tensor
 from unlearning.errors import ShapeMismatch
 from unlearning.protocols import AnyMethod
 
-from .base import TOLERANCES, LawBroken, distances, rounding_slack
+from .base import TOLERANCES, LawBroken, check_visible, distances, rounding_slack
 from .law import Domain, Law
 from .problems import Descent, Problem
 from .strategies import LINEAR, in_single_precision
@@ -148,7 +148,7 @@ def _replicas_apart(method: AnyMethod, problem: Problem, device: str) -> float |
             "unlearn, then take": (unlearned.take(places).parameters[:, :], unlearned.parameters),
             "release": (method.release(after, 0.5, streams=own.child("noise")), released),
         }
-        slack = rounding_slack(problem, together.parameters, unlearned.parameters, released)
+        slack = rounding_slack(problem, together.parameters, unlearned.parameters, released, method=method)
         for name, (alone, all_three) in pairs.items():
             moved = float(distances(alone, all_three[places]).max())
             if not moved <= slack:
@@ -163,6 +163,7 @@ def _replicas_apart(method: AnyMethod, problem: Problem, device: str) -> float |
                 if not (bound == expected or abs(bound - expected) <= share * abs(expected) + slack):
                     found = f"certify: replica {place} has Δ = {bound:.6g} alone, {expected:.6g} among others."
                     raise LawBroken("replicas_apart", found, problem)
+    check_visible(problem, slack, distances(released, together.parameters))
     return 0.0
 
 

@@ -11,7 +11,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from unlearning.errors import PlanError, RecordError
-from unlearning.protocols import AnyMethod
+from unlearning.errors import BrokenMethod, PlanError, RecordError
+from unlearning.protocols import AnyMethod, BringsOwnLoss
 
 from .base import LawBroken
 from .law import Law, Precision
@@ -40,6 +40,8 @@ class Outcome(StrEnum):
     """What came of trying a law on a counterexample's problem again."""
 
     BROKEN = "still broken"
+    RAISES = "raises now"
+    OTHERWISE = "broken in another way now"
     NOT_BROKEN = "no longer broken"
     NOT_TRIED = "not tried"
 
@@ -51,7 +53,7 @@ class Replay:
     Attributes:
         outcome: whether the law is still broken on this problem. It says nothing about any other problem.
         finding: what was found, or why the law was not tried.
-        measured: the numbers of a breach.
+        measured: the numbers of a breach, or how much of what the law allows was used.
     """
 
     outcome: Outcome
@@ -67,7 +69,7 @@ class Data:
         features: n rows of d numbers.
         labels: n numbers; classes from 0 on.
         requests: for each replica the numbers of the records that it forgets, from 0 on.
-        recipe: how the model is learned, in words.
+        recipe: how the model is learned, in words; of a method that brings its own loss, by what.
     """
 
     features: tuple[tuple[float, ...], ...]
@@ -133,6 +135,7 @@ class Counterexample:
         device: where it was found.
         precision: of the search that found it; the problem says which precision it has itself.
         versions: of Python and the packages that the numbers depend on.
+        own_loss: the method brings its own loss: the model and λ of the problem were offered to it, and not learned.
         format: always the same words.
         format_version: raised when an older reader would misread the file.
     """
@@ -148,6 +151,7 @@ class Counterexample:
     device: str
     precision: Precision
     versions: dict[str, str]
+    own_loss: bool = False
     format: str = FORMAT
     format_version: int = FORMAT_VERSION
 
@@ -170,25 +174,29 @@ class Counterexample:
             broken: raised by a law of `LAWS`.
             target: what the method's class is loaded by.
             parameters: arguments of the class; those that are no plain values are named only.
-            method: the method, for its title.
+            method: the method, for its title and for what it learns.
             device: where it was found.
             precision: of the search.
         """
         law = LAWS[broken.law]
         plain = {name: value for name, value in parameters.items() if _is_plain(value)}
         tried = Tried(target, plain, tuple(sorted(parameters.keys() - plain.keys())), method.declaration.title)
+        data, own_loss = Data.of(broken.problem), isinstance(method, BringsOwnLoss)
+        if own_loss:
+            data = replace(data, recipe=f"by {type(getattr(method, 'one', method)).__name__}.learn")
         return cls(
             law=law.name,
             statement=law.statement,
             source=law.source,
             method=tried,
             problem=broken.problem,
-            data=Data.of(broken.problem),
+            data=data,
             finding=broken.finding,
             measured={name: float(value) for name, value in broken.measured.items()},
             device=device,
             precision=precision,
             versions={"python": platform.python_version()} | {name: _version(name) for name in _VERSIONS},
+            own_loss=own_loss,
         )
 
     @property
@@ -199,8 +207,12 @@ class Counterexample:
         method = self.method.target.rpartition(":")[2]
         return f"{_plain_name(self.law)}-{_plain_name(method)}-{digest}.json"
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: Path, name: str | None = None) -> Path:
         """Write the file, which appears whole or not at all; one of that name is replaced.
+
+        Args:
+            folder: made where there is none.
+            name: of the file; `file_name` without it.
 
         Raises:
             PlanError: the folder is a file.
@@ -208,16 +220,14 @@ class Counterexample:
         if folder.exists() and not folder.is_dir():
             raise PlanError(f"folder of counterexamples must be a folder, got the file {folder}. Name another.")
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / self.file_name
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".writing-", delete=False, encoding="utf-8") as draft:
-            try:
-                draft.write(json.dumps(json.loads(_FILES.dump_json(self)), ensure_ascii=False, indent=1) + "\n")
-                draft.flush()
-                os.fsync(draft.fileno())
-                os.replace(draft.name, path)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
+        path = folder / (name or self.file_name)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as drafts:
+            draft = Path(drafts) / path.name  # in a folder of its own: with the mode that any new file has
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(json.loads(_FILES.dump_json(self)), ensure_ascii=False, indent=1) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
         return path
 
     def replay(self, method: AnyMethod, *, device: str = "cpu") -> Replay:
@@ -232,7 +242,7 @@ class Counterexample:
         if differing is not None:
             reason = f"the {differing} in the file are not those that this version builds from the problem's fields"
             return Replay(Outcome.NOT_TRIED, f"{reason}, and the file's are what broke the law", {})
-        return _again(law, method, self.problem, device)
+        return _again(law, method, self, device)
 
 
 def read_counterexample(path: Path) -> Counterexample:
@@ -269,23 +279,41 @@ def read_counterexample(path: Path) -> Counterexample:
 _FILES = TypeAdapter(Counterexample)
 
 
-def _again(law: Law, method: AnyMethod, problem: Problem, device: str) -> Replay:
+def _again(law: Law, method: AnyMethod, found: Counterexample, device: str) -> Replay:
     try:
         silent = law.applies(method)
-    except Exception as error:  # noqa: BLE001  what a declaration raises is a finding, as in the search
-        return Replay(Outcome.BROKEN, f"The method raised {type(error).__name__}: {error}", {})
+    except (Exception, SystemExit) as error:  # noqa: BLE001  what a declaration raises is a finding, as in the search
+        finding = f"The method raised {type(error).__name__}: {error}"
+        return Replay(_as_before(found, error), finding, {})
     if silent is not None:
         return Replay(Outcome.NOT_TRIED, f"the law does not apply: {silent}", {})
     try:
-        ratio = law.on(method, problem, device=device)
+        ratio = law.on(method, found.problem, device=device)
     except LawBroken as broken:
-        return Replay(Outcome.BROKEN, broken.finding, broken.measured)
+        return Replay(_as_before(found, broken.__cause__), broken.finding, broken.measured)
     except PlanError as error:
         return Replay(Outcome.NOT_TRIED, f"the method refuses the problem: {error}", {})
     if ratio is None:
         return Replay(Outcome.NOT_TRIED, "the law says nothing about this method on this problem", {})
-    used = f"{law.measures} is {ratio:.4g}, at most 1 is allowed" if law.measures else "the law holds on it"
-    return Replay(Outcome.NOT_BROKEN, used, {})
+    if law.measures is None:
+        return Replay(Outcome.NOT_BROKEN, "the law holds on it", {})
+    finding = f"{law.measures} is {ratio:.4g}, at most 1 is allowed"
+    return Replay(Outcome.NOT_BROKEN, finding, {law.measures: float(ratio)})
+
+
+def _as_before(found: Counterexample, cause: BaseException | None) -> Outcome:
+    """Whether a breach is of the kind that the file tells: a method that raises is no distance above its Δ.
+
+    Args:
+        found: the file.
+        cause: what the method raised, or the error about what it returned; None: it is the law that is broken.
+    """
+    raised = " raised " in f" {found.finding}" and not found.measured
+    raises = cause is not None and (not isinstance(cause, BrokenMethod) or cause.__cause__ is not None)
+    if raises:
+        return Outcome.BROKEN if raised else Outcome.RAISES
+    other = raised or (cause is not None and bool(found.measured))
+    return Outcome.OTHERWISE if other else Outcome.BROKEN
 
 
 def _inconsistent(found: Counterexample) -> str | None:

@@ -2,11 +2,17 @@
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from unlearning.errors import BrokenMethod
+
+from .base import LawBroken
 from .counterexample import Counterexample, Data, Replay, Tried
+from .reduction import RAISED
 
 MOST_RECORDS, MOST_COLUMNS = 12, 6  # shown; the file holds all
 
@@ -26,15 +32,29 @@ _NUMBERS = {"distance": "distance to the reference", "sensitivity_upper": "certi
 _INDENT = 12
 
 
-def explain(found: Counterexample, again: Replay | None = None, *, width: int = 100) -> str:
+def explain(
+    found: Counterexample, again: Replay | None = None, *, file: str = "", tried: str = "", width: int = 100
+) -> str:
     """The problem as a person can follow it: law, method, problem, records, and what was found, a block of lines each.
 
     Args:
         found: the counterexample.
         again: shown beside what the file says.
+        file: of the counterexample, for a replay.
+        tried: method of the replay; the file's without it.
         width: letters of a line; tables may be wider.
     """
-    blocks = (_heading(found, width), _problem(found, width), _records(found.data), _findings(found, again, width))
+    method = method_in_words(found.method)
+    headline = f"{method} breaks the law {found.law}"
+    if again is not None:
+        broken = f"{file or 'counterexample'}: {found.law} was broken by {method}; tried again with {tried or method}"
+        headline = textwrap.fill(broken, max(width, 4 * _INDENT), break_long_words=False, break_on_hyphens=False)
+    blocks = (
+        _heading(headline, found, width),
+        _problem(found, width),
+        _records(found.data),
+        _findings(found, again, width),
+    )
     return "\n\n".join(printable(block) for block in blocks)
 
 
@@ -43,6 +63,30 @@ def method_in_words(method: Tried) -> str:
     told = [f"{name}={_value(value)}" for name, value in method.parameters.items()]
     told += [f"{name}=…" for name in method.unwritable]
     return f"{method.target}[{','.join(told)}]" if told else method.target
+
+
+def replay_command(found: Counterexample, path: Path) -> str:
+    """The command that tries a counterexample again, from its file; where that cannot hold the method, with another."""
+    command = f"certunlearn replay {shlex.quote(str(path))}"
+    if found.method.unwritable:
+        return f"{command} --method {shlex.quote(method_in_words(found.method))}"
+    return f"{command} --trust" if ":" in found.method.target else command
+
+
+def mistake(broken: LawBroken) -> str | None:
+    """What a method did wrong whatever the law, the same for similar problems: it raised, or returned no model.
+
+    None: it did what only this law forbids.
+    """
+    if raised(broken) or isinstance(broken.__cause__, BrokenMethod):
+        return re.sub(r"(?<!:)\b\d+(\.\d+)?", "#", broken.finding)  # not the lines of files
+    return None
+
+
+def raised(broken: LawBroken) -> bool:
+    """Whether the finding is an error that the method raised."""
+    error = broken.__cause__
+    return broken.finding.startswith(RAISED) or (isinstance(error, BrokenMethod) and error.__cause__ is not None)
 
 
 def printable(text: str) -> str:
@@ -55,9 +99,9 @@ def _value(value: Any) -> str:
     return str(value) if bare else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _heading(found: Counterexample, width: int) -> str:
+def _heading(headline: str, found: Counterexample, width: int) -> str:
     return "\n".join((
-        f"{method_in_words(found.method)} breaks the law {found.law}",
+        headline,
         _line("law", found.statement, width),
         _line("source", found.source, width),
         _line("method", found.method.title, width),
@@ -68,11 +112,15 @@ def _problem(found: Counterexample, width: int) -> str:
     problem, precision = found.problem, "float32" if found.problem.single_precision else "float64"
     replicas = "one model" if problem.replicas == 1 else f"{problem.replicas} models (replicas)"
     features = "1 feature" if problem.columns == 1 else f"{problem.columns} features"
-    model = f"{_MODELS[problem.model]}, λ = {problem.regularisation:.6g}; {replicas}, {precision} on {found.device}"
+    task = f"{_MODELS[problem.model]}, λ = {problem.regularisation:.6g}"
+    trained = f"{replicas}, {precision} on {found.device}"
+    first = _line("model", f"{task}; {trained}", width)
+    if found.own_loss:
+        first = _line("offered", f"{task} (the method brings its own loss); {trained}", width)
     shape = f"{problem.rows} of {features}, {problem.geometry}, largest norm {problem.norm:g}; seed {problem.seed}"
     request = f"{problem.request_size} of {problem.rows} records, {_REQUESTS[problem.request_by]}"
     return "\n".join((
-        _line("model", model, width),
+        first,
         _line("learned", found.data.recipe, width),
         _line("records", shape, width),
         _line("request", request, width),
@@ -123,13 +171,13 @@ def _by(data: Data, record: int) -> str:
 
 
 def _findings(found: Counterexample, again: Replay | None, width: int) -> str:
-    """What the file says was found, and what a replay found."""
+    """What the file says was found, and what a replay found: of a replay, each number under the one or the other."""
     lines = [_line("found" if again is None else "file", found.finding, width)]
     if again is not None:
         lines.append(_line("now", again.finding, width))
     both = [found.measured] + ([again.measured] if again is not None and again.measured else [])
     names = [*dict.fromkeys(name for measured in both for name in measured)]
-    header = [["", "file", "now"]] if len(both) > 1 else []
+    header = [["", "file", "now"][: 1 + len(both)]] if again is not None else []
     cells = [
         [_NUMBERS.get(name, name), *(f"{one[name]:.6g}" if name in one else "–" for one in both)] for name in names
     ]

@@ -1,8 +1,8 @@
 """A law: a statement that holds for every method it applies to, a body that tries it on one problem, and a search."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ Precision = Literal["float64", "float32"]
 Body = Callable[[AnyMethod, Problem, str], float | None]
 
 _NETWORKS_PER_LINEAR = 12  # a network costs about as much as this many linear models
+_LEAST_JUDGED = 0.1  # of the problems that a method accepts; the shipped ones: more than a third
 _SINGLE_SHARE = 0.2  # of the problems, where single precision is searched: its tolerances hide all but gross breaches
 
 
@@ -55,10 +56,13 @@ class SearchResult:
     Attributes:
         law: its name.
         problems: problems tried.
-        refused: of those, problems that the method refused to learn.
+        refused: of those, problems that the method refused to learn or to unlearn.
         tightest: largest ratio of what was measured to what the law allows; None where a law measures none.
         tightest_problem: where that was.
         seconds: of the search.
+        judged: problems about which the law said something; about the others, beside the refused, it said nothing.
+        kinds: of the problems tried, in the order of `Problem.kind`.
+        remarks: why problems were refused, why the law said nothing about some, and what it was not tried on.
     """
 
     law: str
@@ -67,6 +71,9 @@ class SearchResult:
     tightest: float | None
     tightest_problem: Problem | None
     seconds: float
+    judged: int
+    kinds: tuple[Kind, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +86,12 @@ class Law:
         fails_for: the kind of mistake that breaks it.
         source: theorem, definition or requirement it comes from.
         body: tries the law on one problem. It raises `LawBroken`, or returns how much of what is allowed was used (at
-            most 1; 0 for laws that measure nothing), or None where the law says nothing about the problem.
+            most 1; 0 for laws that measure nothing), or None where the law says nothing about the problem; or it raises
+            `LawNotApplicable` with another reason than `silent`.
         applies: reason why the law does not apply to a method; None where it does.
         domain: problems to search.
         measures: what the body returns, in words; None: nothing is measured.
-        silent: what it means when the body says nothing about all problems.
+        silent: what it means when the body says nothing.
     """
 
     name: str
@@ -94,7 +102,7 @@ class Law:
     domain: Domain = Domain()
     applies: Callable[[AnyMethod], str | None] = lambda method: None
     measures: str | None = None
-    silent: str = "the law says nothing about any of the problems tried"
+    silent: str = "the law does not speak of them"
 
     @property
     def __name__(self) -> str:
@@ -106,7 +114,8 @@ class Law:
 
         Raises:
             LawBroken: a problem breaks the law; the smallest one found.
-            LawNotApplicable: the law says nothing about this method; the message is the reason.
+            LawNotApplicable: the law says nothing about this method, or about next to none of the problems; the message
+                is the reason.
             Flaky: Hypothesis' own, where the same problem gave first an error and then none.
         """
         reason = self._reason(method)
@@ -125,25 +134,29 @@ class Law:
                 raise
             raise found from flaky
         seconds = time.perf_counter() - began
-        if not search.spoke:
-            raise LawNotApplicable(self.silent)
-        ratio, problem = max(search.ratios, key=lambda found: found[0], default=(None, None))
-        return SearchResult(self.name, search.tried, search.refused, ratio, problem, seconds)
+        search.check_judged()
+        return search.result(seconds)
 
     def on(self, method: AnyMethod, problem: Problem, *, device: str = "cpu") -> float | None:
-        """Try the law on one problem.
+        """Try the law on one problem; None where it says nothing about it.
 
         Raises:
             LawBroken: the problem breaks it, or the method raises on it.
             PlanError: the method refuses the problem.
         """
         try:
+            return self._told(method, problem, device)
+        except LawNotApplicable:
+            return None
+
+    def _told(self, method: AnyMethod, problem: Problem, device: str) -> float | None:
+        try:
             ratio = self.body(method, problem, device)
-        except (LawBroken, PlanError):
+        except (LawBroken, LawNotApplicable, PlanError):
             raise
         except BrokenMethod as error:  # ours, of what the method returned
             raise LawBroken(self.name, str(error), problem) from error
-        except Exception as error:  # what a method raises on a problem it accepts is a finding
+        except (Exception, SystemExit) as error:  # what a method raises on a problem it accepts is a finding
             raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", problem) from error
         if ratio is not None and not ratio <= 1 + 1e-9:
             raise LawBroken(self.name, f"{self.measures} is {ratio:.6g}, allowed is 1.", problem)
@@ -158,7 +171,7 @@ class Law:
     def _reason(self, method: AnyMethod) -> str | None:
         try:
             return self.applies(method)
-        except Exception as error:  # what a declaration raises is a finding, on any problem
+        except (Exception, SystemExit) as error:  # what a declaration raises is a finding, on any problem
             raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", Problem()) from error
 
 
@@ -176,9 +189,51 @@ class _Search:
 
     def __init__(self, law: Law, method: AnyMethod, device: str, precision: Precision) -> None:
         self.law, self.method, self.device, self.precision = law, method, device, precision
-        self.tried = self.refused = 0
-        self.spoke = False
+        self.tried = self.refused = self.judged = 0
         self.ratios: list[tuple[float, Problem]] = []
+        self.kinds: dict[Kind, None] = {}
+        self.refusal: str | None = None  # the first one
+        self.silences: Counter[str] = Counter()
+        self.untried: list[str] = []
+
+    @property
+    def silence(self) -> str | None:
+        """Why the law said nothing about a problem, most often; None: it said something about all."""
+        return self.silences.most_common(1)[0][0] if self.silences else None
+
+    def check_judged(self) -> None:
+        """Refuse to call a law that measures not broken where it could measure next to nothing.
+
+        Raises:
+            LawNotApplicable: it said something about no problem, or about few.
+        """
+        if not self.judged:
+            raise LawNotApplicable(f"{self.silence or self.law.silent}: on all of the problems tried")
+        if self.law.measures and self.judged < _LEAST_JUDGED * (self.tried - self.refused):
+            raise LawNotApplicable(
+                f"it says something about {self.judged} of {self.tried} problems only ({self.silence}); refuse, with "
+                "PlanError, what the theorem does not speak of"
+            )
+
+    def result(self, seconds: float) -> SearchResult:
+        """What was found where no breach was."""
+        ratio, problem = max(self.ratios, key=lambda found: found[0], default=(None, None))
+        remarks = list(self.untried)
+        if self.refusal is not None:
+            remarks.append(f"refused, the first with: {self.refusal}")
+        if self.silence is not None:
+            remarks.append(f"not judged where {self.silence}")
+        return SearchResult(
+            self.law.name,
+            self.tried,
+            self.refused,
+            ratio,
+            problem,
+            seconds,
+            self.judged,
+            tuple(self.kinds),
+            tuple(remarks),
+        )
 
     def run(self) -> None:
         """Search linear models first, then small networks, of the kinds that the method accepts."""
@@ -196,8 +251,12 @@ class _Search:
         if linear:
             self._search(linear, domain.share)
         if deep:
-            with suppress(LawNotApplicable) if linear else nullcontext():  # networks it accepts only in name
+            try:
                 self._search(deep, domain.share / _NETWORKS_PER_LINEAR)
+            except LawNotApplicable as refused:  # networks it accepts only in name
+                if not linear:
+                    raise
+                self.untried.append(f"networks: {refused}")
 
     def _search(self, kinds: Sequence[Kind], share: float) -> None:
         domain, before = self.law.domain, (self.tried, self.refused)
@@ -210,22 +269,29 @@ class _Search:
         search(attempt, drawn, examples, share=share * (_SINGLE_SHARE if self.precision == "float32" else 1))
         tried, refused = self.tried - before[0], self.refused - before[1]
         if 2 * refused > tried:  # a method may refuse what only the data can tell, but not hide from a law by refusing
-            raise LawNotApplicable(f"the method refuses {refused} of {tried} problems that it accepts by kind")
+            found = f"the method refuses {refused} of {tried} problems that it accepts by kind"
+            raise LawNotApplicable(f"{found}, the first with: {self.refusal}")
 
     def _in_precision(self, problem: Problem) -> Problem:
         return in_single_precision(problem) if self.precision == "float32" else problem
 
     def _try(self, problem: Problem, *, reject: Callable[[], Any]) -> None:
         self.tried += 1
+        self.kinds[problem.kind] = None
         try:
-            ratio = self.law.on(self.method, problem, device=self.device)
-        except PlanError:
+            ratio = self.law._told(self.method, problem, self.device)
+        except PlanError as refusal:
             self.refused += 1
+            self.refusal = self.refusal or str(refusal)
             reject()
             return
-        if ratio is None:
+        except LawNotApplicable as silence:
+            self.silences[str(silence)] += 1
             return
-        self.spoke = True
+        if ratio is None:
+            self.silences[self.law.silent] += 1
+            return
+        self.judged += 1
         if self.law.measures:
             self.ratios.append((ratio, problem))
             if not self.law.domain.fixed:

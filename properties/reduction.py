@@ -13,7 +13,7 @@ from unlearning.errors import PlanError
 from .base import LawBroken
 from .problems import Problem
 
-_RAISED = "The method raised"  # how a finding about an error begins: no other breach is traded for one
+RAISED = "The method raised"  # how a finding about an error begins: no other breach is traded for one
 _ALLOWED = "sensitivity_upper", "reported bound", "allowed"  # names under which laws tell what a distance may be
 _CLEAR = 2.0  # a breach by more than this factor must not end as one by less, which would look like rounding
 _MOST_TRIES = 200
@@ -44,16 +44,19 @@ def reduced(broken: LawBroken, attempt: Callable[[Problem], object]) -> LawBroke
 
 def _as_clear(found: LawBroken, before: LawBroken) -> bool:
     """Whether a breach is of the same kind as another, and as plain to see."""
-    same = found.finding.startswith(_RAISED) == before.finding.startswith(_RAISED)
+    same = found.finding.startswith(RAISED) == before.finding.startswith(RAISED)
     return same and _factor(found) >= min(_factor(before), _CLEAR)
 
 
 def _factor(broken: LawBroken) -> float:
-    """How often a measured distance holds what is allowed; infinity where a law measures something else."""
+    """How often a measured distance holds what is allowed, or rounding where that is more; ∞ for other measures."""
     measured = broken.measured
     distance = measured.get("distance", measured.get("apart"))
     allowed = next((measured[name] for name in _ALLOWED if name in measured), None)
-    return distance / allowed if distance is not None and allowed else math.inf
+    if distance is None or allowed is None:
+        return math.inf
+    least = max(allowed, measured.get("rounding slack", 0.0))
+    return distance / least if least else math.inf
 
 
 def _breach(attempt: Callable[[Problem], object], problem: Problem) -> LawBroken | None:

@@ -38,7 +38,7 @@ def _accepts(method: AnyMethod, model: Model, recipe: Recipe) -> bool:
         method.learn(task, problem.members(), streams=problem.streams)
     except PlanError:
         return False
-    except Exception:  # noqa: BLE001  says nothing of the kind: the law meets it again, and names the problem
+    except (Exception, SystemExit):  # noqa: BLE001  says nothing of the kind: the law meets it again
         return True
     return True
 

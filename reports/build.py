@@ -16,7 +16,7 @@ def build(record: Record) -> Document:
     """Write every section; a pure function of the record."""
     evidence = record.evidence
     rows = tuple(
-        score_section(row, place) if from_files(row) else row_section(row, place)
+        score_section(row, place) if from_files(row) else row_section(row, place, record.circumstances.replays)
         for place, row in enumerate(evidence.rows, start=1)
     )
     trained = evidence.source == "plan"

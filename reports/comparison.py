@@ -6,7 +6,7 @@ from . import figures
 from .document import Block, Cell, Column, Figure, Section, Table
 from .numerals import MISSING, exact, number, percent
 from .readings import accuracy, achieved_epsilon, detectable, epsilon_lower, noop_epsilon, standing
-from .small_problems import tightest
+from .small_problems import tightest, unfinished
 from .wording import expectation, word
 
 
@@ -94,7 +94,7 @@ def mechanism_table(evidence: Evidence) -> Table:
 def _on_small_problems(row: Row) -> Cell:
     if row.bound_search is not None and row.bound_search.counterexample is not None:
         return Cell("> 1")
-    return Cell(number(tightest(row), rounding="down"))
+    return Cell(number(tightest(row), rounding="down"), "not all could be tried" if unfinished(row) else "")
 
 
 def accuracy_table(evidence: Evidence) -> Table:

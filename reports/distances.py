@@ -1,9 +1,9 @@
 """Does the bound hold? Distances, the search for the worst request, and what the method reports of its own run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from unlearning.claim import SeedPolicy
-from unlearning.record import Quantity, RequestFacts, Row
+from unlearning.record import Quantity, RequestFacts, Row, TriedAgain
 
 from . import figures
 from .document import Block, Cell, Column, Details, Figure, Paragraph, Section, Table
@@ -17,7 +17,7 @@ from .wording import (
 )
 
 
-def bound_section(row: Row, anchor: str) -> Section:
+def bound_section(row: Row, anchor: str, replays: Mapping[str, TriedAgain]) -> Section:
     """Distances before noise against Δ and against doing nothing, with the lines about the bound."""
     lines = [line for line in row.lines if line.subject == "bound"]
     found = row.distances
@@ -36,7 +36,7 @@ def bound_section(row: Row, anchor: str) -> Section:
         described = "Strips of distances on a logarithmic axis; the quantiles are in the table above."
         blocks.append(Figure(figures.distances(row, f"{anchor}-distances"), caption, described))
     if row.bound_search is not None:
-        blocks += small_problems(row, row.bound_search, f"{anchor}-small")
+        blocks += small_problems(row, row.bound_search, f"{anchor}-small", replays)
     if row.request is not None:
         blocks += request_search(row.request, one_model=row.claim.seed_policy is SeedPolicy.DETERMINISTIC)
     if row.quantities:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from .text import as_typed
+
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
@@ -137,6 +139,8 @@ def plain(value: Any, text: Callable[[str], str]) -> Any:
     found = {f.name: plain(getattr(value, f.name), text) for f in fields(value) if f.name != "svg"}
     if isinstance(value, Figure):
         found["svg"] = value.svg
+    if isinstance(value, Code):
+        found["text"] = as_typed(found["text"])
     if hasattr(value, "kind"):
         found["kind"] = value.kind
     return found

@@ -95,14 +95,17 @@ def _derivation(line: Line) -> Paragraph:
         parts.append(f"released {count(line.counts_released)} of {count(line.runs_released)}")
     if line.counts_reference is not None:
         parts.append(f"reference {count(line.counts_reference)} of {count(line.runs_reference)}")
-    parts += [
-        f"{name} {_six(v)}"
-        for name, v in (("statistic", line.statistic), ("threshold", line.threshold))
-        if v is not None
-    ]
+    if line.statistic is not None:
+        parts.append(f"statistic {_six(line.statistic, below=line.threshold)}")
+    if line.threshold is not None:
+        parts.append(f"threshold {_six(line.threshold)}")
     parts += [f"{name} = {_six(v)}" for name, v in sorted(line.derivation.items())]
     return Paragraph("; ".join(parts) + ".", f"{line.title}.", "note")
 
 
-def _six(value: float) -> str:
-    return exact(float(f"{value:.6g}"))
+def _six(value: float, *, below: float | None = None) -> str:
+    """Six digits; a value below a limit is not rounded up to it."""
+    rounded = float(f"{value:.6g}")
+    if below is not None and value < below <= rounded:
+        return number(value, 6, rounding="down")
+    return exact(rounded)

@@ -1,6 +1,8 @@
 """One section per row: promise, bound, noise, and whether unlearned can be told from retrained."""
 
-from unlearning.record import Row
+from collections.abc import Mapping
+
+from unlearning.record import Row, TriedAgain
 
 from . import figures
 from .distances import bound_section
@@ -25,8 +27,8 @@ from .wording import (
 )
 
 
-def row_section(row: Row, place: int) -> Section:
-    """Everything about one row."""
+def row_section(row: Row, place: int, replays: Mapping[str, TriedAgain]) -> Section:
+    """Everything about one row, with the commands that try its counterexample again, by files."""
     anchor = f"row-{place}"
     facts = [
         ("Method", f"{row.title or row.method} – {row.citation}" if row.citation else row.title or row.method),
@@ -41,7 +43,7 @@ def row_section(row: Row, place: int) -> Section:
         blocks.append(Details("Parameters", (pairs(row.parameters),)))
     if row.differs:
         blocks += [Paragraph("", "Differs from the paper"), Bullets(tuple(row.differs))]
-    asked = (_promised(row, anchor), bound_section(row, anchor), _noise(row, anchor), _told(row, anchor))
+    asked = (_promised(row, anchor), bound_section(row, anchor, replays), _noise(row, anchor), _told(row, anchor))
     sections = (*asked, *_named(row, anchor), *_attacked(row, anchor))
     return Section(anchor, row.name, tuple(blocks), sections, label=f"Row {place}")
 

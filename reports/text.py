@@ -15,6 +15,7 @@ _PRINTABLE = frozenset(
     for code in range(int(span.partition("-")[0], 16), int(span.partition("-")[2], 16) + 1)
 )
 _LONG = re.compile(r"\S{33,}")
+_LINE = 90  # letters of a line of code
 _HEXADECIMAL = re.compile(r"[0-9a-f]+")
 
 
@@ -36,6 +37,16 @@ def printable(text: str) -> str:
     composed = unicodedata.normalize("NFC", text)
     shown = "".join(c if c == "\n" or ord(c) in _PRINTABLE else _named(c) for c in composed)
     return _LONG.sub(_breakable, shown)
+
+
+def as_typed(text: str) -> str:
+    """Take out where words may break, so that a command can be copied; words longer than a line keep it.
+
+    >>> as_typed(printable("replay " + "x" * 40)) == "replay " + "x" * 40
+    True
+    """
+    words = re.split(r"(\s+)", text)
+    return "".join(word if len(word) > _LINE else word.replace("\u200b", "") for word in words)
 
 
 def _named(character: str) -> str:

@@ -56,7 +56,8 @@ class Declaration:
         gaussian_noise: release = fixed weights + N(0, σ²I), the same σ on both sides; rungs A and B need it.
         stores: what the state keeps for unlearning.
         differs: what this code does otherwise than the paper, one sentence each.
-        regime: the losses that its theorem speaks of: beyond them it must certify nothing.
+        regime: the losses that its theorem speaks of: beyond them it must certify nothing. This and `divisors` speak of
+            a task's loss and recipe: they say nothing of a method that brings its own (`BringsOwnLoss`).
         divisors: divisors of minibatch descent that its theorem speaks of.
         additive: requests add up: in any order they give one model to rounding.
         batch_equals_online: forgetting records one by one gives the model of forgetting them at once, to rounding.
@@ -174,3 +175,15 @@ class HasDiagnostics(Protocol):
 
     def diagnostics(self, state: Any) -> tuple[Diagnostic, ...]:
         """Quantities of an unlearned state, one value per replica."""
+
+
+@runtime_checkable
+class BringsOwnLoss(Protocol):
+    """A method that reads a task's records only: model, loss, recipe and divisor are its own.
+
+    Nothing that a task says of these (its λ, its constants, its batches) is true of what such a method minimises.
+    """
+
+    @property
+    def brings_own_loss(self) -> Literal[True]:
+        """True: a method that learns the task's objective lacks this attribute."""

@@ -20,6 +20,7 @@ from .record_facts import (
     ClaimFacts,
     Constant,
     DatasetFacts,
+    KindSearch,
     LawSearch,
     RequestFacts,
     RequestFamily,
@@ -44,6 +45,7 @@ __all__ = [
     "Evidence",
     "Histogram",
     "Identification",
+    "KindSearch",
     "LawSearch",
     "Line",
     "Prediction",
@@ -334,6 +336,13 @@ class Timing(Value):
     models: int | None = None
 
 
+class TriedAgain(Value):
+    """How a counterexample is tried again, seen from the folder where the audit was started."""
+
+    target: str = Field(description="what the method's class is loaded by")
+    command: str | None = Field(description="to be run in that folder; None: the method cannot be named in it")
+
+
 class Circumstances(Value):
     """Everything about the run that may differ when it is repeated."""
 
@@ -347,6 +356,7 @@ class Circumstances(Value):
     seconds: float
     peak_memory_bytes: int
     timings: list[Timing]
+    replays: dict[str, TriedAgain] = Field(default_factory=dict, description="by the counterexamples' files")
 
 
 class Record(Value):

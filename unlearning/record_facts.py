@@ -121,7 +121,7 @@ class SmallProblem(Value):
 
 
 class BrokenBound(Value):
-    """A small problem on which an unlearned model lies farther from its reference than the certified Δ."""
+    """A small problem on which the certified Δ does not bound the distance of unlearned model and reference."""
 
     law: str
     finding: str
@@ -131,8 +131,23 @@ class BrokenBound(Value):
     labels: list[float]
     replica: int = Field(description="the trained copy that shows it")
     forgotten: list[int] = Field(description="records that this copy forgets")
-    measured: dict[str, float] = Field(description="numbers of the finding: distance, sensitivity_upper, …")
+    measured: dict[str, float] = Field(
+        description="finite numbers of the finding: distance, sensitivity_upper, …; without a distance, it is infinite "
+        "or there is not one Δ for every model"
+    )
     file: str = Field(description="name of the file that `certunlearn replay` reruns, in the folder counterexamples")
+    own_loss: bool = Field(
+        default=False, description="the method brings its own loss: model and λ of the problem were offered to it"
+    )
+
+
+class KindSearch(Value):
+    """What became of the small problems of one kind; of those neither refused nor judged nothing could be said."""
+
+    kind: str = Field(description="model and recipe, in words")
+    problems: int = Field(description="problems tried")
+    refused: int = Field(description="of those, problems that the method refused")
+    judged: int = Field(description="of those, problems on which the law holds")
 
 
 class LawSearch(Value):
@@ -142,10 +157,14 @@ class LawSearch(Value):
     title: str = Field(description="when the distance is measured")
     problems: int = Field(description="problems tried, those that made a breach smaller included")
     refused: int = Field(description="of those, problems that the method refuses")
+    kinds: list[KindSearch] = Field(default_factory=list, description="the same by kind; empty in older records")
+    remarks: list[str] = Field(
+        default_factory=list, description="why problems were refused or not judged, and what was not tried"
+    )
     ratios: list[float] = Field(description="(d less rounding)/Δ of every problem on which the law holds")
     tightest: float | None = Field(description="the largest of them")
     tightest_problem: SmallProblem | None = None
-    reason: str | None = Field(default=None, description="why there are no ratios")
+    reason: str | None = Field(default=None, description="why nothing is said of the law; ratios found before are kept")
 
 
 class BoundSearch(Value):
@@ -154,3 +173,4 @@ class BoundSearch(Value):
     problems: int = Field(description="linear problems that the plan lets every law draw")
     laws: list[LawSearch]
     counterexample: BrokenBound | None = None
+    remarks: list[str] = Field(default_factory=list, description="what a reader must know of how it was searched")

@@ -3,6 +3,9 @@
 With A ⪰ cI, ‖A·x − b‖ ≤ τ‖b‖ implies ‖x − A⁻¹b‖ ≤ τ‖b‖/c: two solvers lie at most the sum of theirs apart. LiSSA's
 recursion with A ⪯ hI leaves the residual (I − A/h)^{s+1}·b, of norm at most (1 − c/h)^{s+1}·‖b‖, attained where b is an
 eigenvector of c: the residual is one measure for iterative solvers of every kind.
+
+Rounding allows every solver a few u·‖A‖·‖x‖ more, u the unit of rounding: the residual of the solution rounded to
+floating point. Over thousands of systems of condition ≤ 10⁴ and P ≤ 30, factorisations left at most 3.4 of that.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,7 @@ from .law import PartBroken, PartLaw
 Solve = Callable[[Product, Tensor, Tensor, Tensor], Tensor]  # (v ↦ A·v, b [K, P], c [K], h [K]) ↦ x [K, P]
 Right = Literal["random", "lowest", "none"]
 
-_ROUNDING = 1e-14  # of a product and its sum, times condition and size
+_ROUNDING = 8 * 2**-53  # times (P + 1)·‖A‖·‖x‖: what a backward stable solver may leave, five times over
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +94,23 @@ def _solver(solver: Solver, case: System) -> float | None:
     values, vectors = torch.linalg.eigh(a)
     exact = (vectors @ ((vectors.mT @ b.unsqueeze(2)) / values.unsqueeze(2))).squeeze(2)
     left = ((a @ found.unsqueeze(2)).squeeze(2) - b).norm(dim=1)
-    size, rounding = b.norm(dim=1), _ROUNDING * case.condition * case.size
+    size = b.norm(dim=1)
+    allowed = solver.tolerance * (1 + 1e-6) * size + _ROUNDING * (case.size + 1) * largest * exact.norm(dim=1)
     checks = {
-        "residual": (left, (solver.tolerance * (1 + 1e-6) + rounding) * size),
-        "distance from the solution by eigenvalues": (
-            (found - exact).norm(dim=1),
-            (solver.tolerance * (1 + 1e-6) + rounding * case.condition) * size / case.smallest,
-        ),
+        "residual": (left, allowed),
+        # twice: the solution by eigenvalues is rounded as well
+        "distance from the solution by eigenvalues": ((found - exact).norm(dim=1), 2 * allowed / case.smallest),
     }
-    for what, (by, allowed) in checks.items():
-        if not bool((by <= allowed).all()):
-            worst = int((~(by <= allowed)).nonzero()[0])
-            numbers = {"by": float(by[worst]), "allowed": float(allowed[worst])}
+    for what, (by, limit) in checks.items():
+        if not bool((by <= limit).all()):
+            worst = int((~(by <= limit)).nonzero()[0])
+            numbers = {"by": float(by[worst]), "allowed": float(limit[worst])}
             told = (
                 f"Replica {worst}: {what} {numbers['by']:.3g} exceeds {numbers['allowed']:.3g}, as {solver!r} states."
             )
             raise PartBroken("solver", told, case, numbers)
     asked = size > 0
-    return float((left / checks["residual"][1])[asked].max()) if bool(asked.any()) else 0.0
+    return float((left / allowed)[asked].max()) if bool(asked.any()) else 0.0
 
 
 def _cases(solver: Solver) -> SearchStrategy[System]:

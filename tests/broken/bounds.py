@@ -28,6 +28,15 @@ class Understated(Twin):
         return replace(honest, sensitivity_upper=tuple(self.share * upper for upper in honest.sensitivity_upper))
 
 
+class IgnoresMomentum(Twin):
+    """Certifies a descent with momentum as if it had none."""
+
+    def certify(self, state: Any, request: Tensor) -> Certificate | None:
+        recipe = state.task.recipe
+        plain = replace(recipe, momentum=0.0) if getattr(recipe, "momentum", 0) else recipe
+        return self.method.certify(replace(state, task=replace(state.task, recipe=plain)), request)
+
+
 class WrongPower(Twin):
     """Newton's certificate with (n − m)³ in place of (n − m)²."""
 

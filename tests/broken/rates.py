@@ -10,6 +10,7 @@ from learning import propagation
 from learning.training import sgd_steps
 from methods.newton_baselines import DampedNewton
 from methods.qiao2025hessianfree import HessianFree
+from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
 from unlearning.claim import Certificate
 from unlearning.protocols import AnyMethod, Declaration, Rate
@@ -50,7 +51,33 @@ class Overclaimed(Twin):
         return replace(honest, rates=rates)
 
 
-HF, NEWTON = HessianFree(), NewtonStep()
+@dataclass(frozen=True)
+class PowersOfTheShare(Twin):
+    """Declares order 2 and errs by powers of m/n: one for every so many records, another for the rest."""
+
+    usual: float = 1.0
+    other: float = 2.0
+    every: int = 12
+
+    @property
+    def declaration(self) -> Declaration:
+        kept = replace(self.method.declaration, additive=False, batch_equals_online=False, exact_on_quadratics=False)
+        return replace(kept, rates=Rate.in_share(2, "a theorem that does not hold"))
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        after = self.method.unlearn(state, request, streams=streams)
+        share = request.sum(1, keepdim=True) / state.members.sum(1, keepdim=True)
+        first = request.double().argmax(1, keepdim=True)
+        order = torch.where(first % self.every == 0, self.other, self.usual).double()
+        return replace(after, parameters=after.parameters + 0.1 * share**order)
+
+
+HF, NEWTON, RETRAIN = HessianFree(), NewtonStep(), Retrain()
+POWERS: list[AnyMethod] = [
+    PowersOfTheShare(RETRAIN, usual=1.0, other=1.25, every=2),
+    PowersOfTheShare(RETRAIN, usual=1.0, other=2.0, every=12),
+    PowersOfTheShare(RETRAIN, usual=2.0, other=1.0, every=4),
+]
 
 CATCHES: dict[str, list[AnyMethod]] = {
     "rate_request_size": [
@@ -64,6 +91,7 @@ CATCHES: dict[str, list[AnyMethod]] = {
         OwnFactor(HF),
         Overclaimed(NEWTON),
         Overclaimed(DampedNewton()),
+        *POWERS,
     ],
     "rate_records": [
         LooseNoOp(NEWTON),
@@ -73,6 +101,7 @@ CATCHES: dict[str, list[AnyMethod]] = {
         NoCurvature(HF),
         OwnFactor(HF),
         Overclaimed(HF),
+        *POWERS,
     ],
     "rate_step_size": [LooseNoOp(HF), Scaled(HF, 0.5), FixedInjection(HF), Overclaimed(HF)],
 }

@@ -23,6 +23,49 @@ class NoOp(Twin):
         return replace(self.method.unlearn(state, request, streams=streams), parameters=state.parameters)
 
 
+def _without_momentum(state: Any) -> Any:
+    recipe = state.task.recipe
+    if not getattr(recipe, "momentum", 0):
+        return state
+    return replace(state, task=replace(state.task, recipe=replace(recipe, momentum=0.0)))
+
+
+class ForgetsMomentum(Twin):
+    """Retrains without the momentum that the model was learned with."""
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        after = self.method.unlearn(_without_momentum(state), request, streams=streams)
+        return replace(after, task=state.task)
+
+
+class ReseedsWhenEmpty(Twin):
+    """An empty request changes the seeds of later retraining, and nothing that can be seen at once."""
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        after = self.method.unlearn(state, request, streams=streams)
+        return after if request.any() else replace(state, streams=state.streams.child("again"))
+
+
+class Crumb(Twin):
+    """Goes a hundred-thousandth of the way."""
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        after = self.method.unlearn(state, request, streams=streams)
+        return replace(after, parameters=state.parameters + 1e-5 * (after.parameters - state.parameters))
+
+
+class Huge(Twin):
+    """Does nothing, and hides it behind a parameter that is huge: rounding is a share of all of them."""
+
+    def learn(self, task: Any, members: Tensor, *, streams: Streams) -> Any:
+        state = self.method.learn(task, members, streams=streams)
+        huge = torch.full_like(state.parameters[:, :1], 1e15)
+        return replace(state, parameters=torch.cat([state.parameters, huge], dim=1))
+
+    def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+        return replace(state, members=state.members & ~request)
+
+
 class OwnFactor(Twin):
     """Hessian-free whose injection is multiplied by its own step's factor, as in the public code: an O(η²) bias."""
 

@@ -39,7 +39,12 @@ class Mine:
         return self.own.learn(task, members, streams=streams)
 
     def unlearn(self, state, request, *, streams):
-        return self.own.unlearn(state, request, streams=streams)
+        if self.mode == "fails beyond 8" and request.shape[1] in range(9, 100):
+            raise RuntimeError("no more than eight")
+        found = self.own.unlearn(state, request, streams=streams)
+        if self.mode == "infinite beyond 8" and request.shape[1] in range(9, 100) and request.any():
+            found = replace(found, parameters=found.parameters * float("inf"))
+        return found
 
     def release(self, state, noise_scale, *, streams):
         return self.own.release(state, noise_scale, streams=streams)
@@ -51,7 +56,8 @@ class Mine:
         if self.mode == "nothing" or self.mode == "only small" and not small:
             return None
         found = self.own.certify(state, request)
-        return replace(found, sensitivity_upper=tuple(self.share * value for value in found.sensitivity_upper))
+        values = tuple(self.share * value for value in found.sensitivity_upper)
+        return replace(found, sensitivity_upper=values * 2 if self.mode == "two for one" and small else values)
 '''
 PLAN = """
 title = "Bounds on small problems"
@@ -89,6 +95,9 @@ ROWS = {
     "true": row("true"),
     "understated": row("understated", "{ share = 0.75 }"),
     "raises": row("raises", '{ mode = "raises" }'),
+    "fails beyond 8": row("fails beyond 8", '{ mode = "fails beyond 8" }'),
+    "infinite beyond 8": row("infinite beyond 8", '{ mode = "infinite beyond 8" }'),
+    "two for one": row("two for one", '{ mode = "two for one" }'),
     "nothing certified": row("nothing certified", '{ mode = "nothing" }', "noise_scale = 0.004"),
     "certified elsewhere": row("certified elsewhere", '{ mode = "only small", share = 0.5 }', "noise_scale = 0.004"),
     "by hand": row("by hand", "{ share = 0.75 }", "noise_scale = 0.004"),
@@ -149,6 +158,32 @@ def test_what_a_method_raises_on_small_problems_decides_nothing(rows: dict[str, 
     assert found.verdict is rows["true"].verdict
 
 
+def test_a_failure_on_some_problems_is_no_bound_that_holds(rows: dict[str, Row]) -> None:
+    """The others are judged, and stay below Δ; nothing is known of those where the method fails."""
+    found = rows["fails beyond 8"]
+    assert line(found).outcome is Outcome.NOT_COMPUTABLE and not line(found).deciding
+    assert "no more than eight" in line(found).reason and "came up to" in line(found).finding
+    assert found.verdict is rows["true"].verdict and found.bound_search.counterexample is None
+    law = found.bound_search.laws[0]
+    assert law.reason and law.ratios and "after one request" in line(found).reason
+
+
+@pytest.mark.parametrize(("name", "says"), [("infinite beyond 8", "not finite"), ("two for one", "2 sensitivities")])
+def test_a_bound_breaks_without_a_finite_distance_too(rows: dict[str, Row], name: str, says: str) -> None:
+    found = rows[name]
+    assert line(found).outcome is Outcome.REFUTED and line(found).deciding and says in line(found).finding
+    assert found.verdict is Verdict.REFUTED and says in found.because
+    assert "distance" not in found.bound_search.counterexample.measured and line(found).statistic is None
+
+
+def test_what_was_tried_is_counted_by_kind(rows: dict[str, Row]) -> None:
+    for name in ("true", "fails beyond 8", "understated"):
+        for law in rows[name].bound_search.laws:
+            assert sum(kind.problems for kind in law.kinds) == law.problems > 0
+            assert sum(kind.refused for kind in law.kinds) == law.refused
+            assert sum(kind.judged for kind in law.kinds) == len(law.ratios)
+
+
 def test_a_method_without_a_certificate_keeps_its_verdict(rows: dict[str, Row]) -> None:
     found = rows["nothing certified"]
     assert line(found).outcome is Outcome.NOT_COMPUTABLE and not line(found).deciding
@@ -189,6 +224,9 @@ def test_every_number_is_in_both_reports(rows: dict[str, Row], folder: Path) -> 
     page = reports.render_html(read_record(folder / "out" / "record.json"))
     broken = rows["understated"].bound_search.counterexample
     assert broken.problem.words in page and f"counterexamples/{broken.file}" in page and broken.recipe in page
+    for name in ("infinite beyond 8", "two for one"):
+        assert f"counterexamples/{rows[name].bound_search.counterexample.file}" in page
+    assert "no more than eight" in page and "not all could be tried" in page
     for law in rows["true"].bound_search.laws:
         assert law.tightest_problem.words in page
         assert f"{int(1e4 * law.tightest) / 1e4:.4f}" in page
@@ -201,8 +239,29 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     alone = search_bounds(built, jobs=1, told=lambda done, total: told.append((done, total)))
     assert alone == search_bounds(built, jobs=2) and alone.keys() == {"true", "understated", "by hand"}
-    assert told == [(1, 2), (2, 2)]  # rows of one method and its parameters share a search
+    assert told == [(0, 2), (1, 2), (2, 2)]  # rows of one method and its parameters share a search
     assert alone["understated"] is alone["by hand"]
+
+
+def test_numbers_of_modules_that_cannot_be_kept_out_are_told(tmp_path: Path, monkeypatch) -> None:
+    from hypothesis.internal.conjecture import providers
+
+    monkeypatch.delattr(providers, "_get_local_constants")
+    monkeypatch.setattr("certunlearn.bound_search._search", lambda method, problems: ())
+    (tmp_path / "own.py").write_text(CODE)
+    (tmp_path / "plan.toml").write_text(PLAN + ROWS["true"])
+    built = build(read_plan(tmp_path / "plan.toml"), device=torch.device("cpu"), data=None, trust=True)
+    (remark,) = search_bounds(built, jobs=1)["true"].remarks
+    assert "other processes may try other problems" in remark
+
+
+def test_an_interrupt_ends_the_search(tmp_path: Path) -> None:
+    code = CODE.replace('raise RuntimeError("no small problems here")', "raise KeyboardInterrupt")
+    (tmp_path / "own.py").write_text(code)
+    (tmp_path / "plan.toml").write_text(PLAN + ROWS["raises"])
+    built = build(read_plan(tmp_path / "plan.toml"), device=torch.device("cpu"), data=None, trust=True)
+    with pytest.raises(KeyboardInterrupt):
+        search_bounds(built, jobs=1)
 
 
 def test_no_problems_no_search(tmp_path: Path) -> None:

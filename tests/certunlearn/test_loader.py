@@ -54,6 +54,9 @@ class Single:
 class Short(Single):
     def learn(self, features): ...
 
+class Reports(Single):
+    def diagnostics(self, state): ...
+
 class Undeclared(Mine):
     declaration = "nothing"
     def __init__(self, needed): ...
@@ -225,6 +228,11 @@ def test_classes_that_are_no_methods(folder, target, fragments):
             "Short",
             {},
             ["rows[2] must be a method: Short.learn must take (features, labels, generator), got (features)"],
+        ),
+        (
+            "Reports",
+            {},
+            ["rows[2] must be a method: Reports.diagnostics must be left out", "new-method NAME --replicas"],
         ),
         ("Single", {"dampin": 1}, ["rows[2].parameters.dampin must be a parameter of Single", "did you mean damping"]),
         ("Undeclared", {}, ["rows[2].parameters.needed must be given for Undeclared"]),

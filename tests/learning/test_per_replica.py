@@ -8,12 +8,23 @@ import torch
 
 from learning.per_replica import PerReplica, for_one_model, lifted
 from methods.retrain import Retrain
-from properties import LawBroken, check_bad_release, check_dtype_kept, check_inputs_untouched, check_release
+from properties import (
+    LawBroken,
+    LawNotApplicable,
+    check_bad_release,
+    check_dtype_kept,
+    check_inputs_untouched,
+    check_regime,
+    check_release,
+    check_sensitivity,
+)
 from properties import check_empty_request as empty_request
 from properties import check_sequential_sensitivity as sequential_sensitivity
 from properties.problems import Problem
+from properties.strategies import accepted_kinds
 from unlearning import Declaration, PlanError, Reference
 from unlearning.errors import BrokenMethod
+from unlearning.protocols import BringsOwnLoss, ChecksTask, HasFailureProbability, Regime
 
 DECLARATION = Declaration(title="Means", citation="this test")
 PROBLEM = Problem("ridge", rows=6, columns=2, request_size=3, replicas=2)
@@ -104,6 +115,144 @@ def test_the_laws_hold_for_sums_of_errors_and_catch_a_certificate_of_the_last_re
     sequential_sensitivity(lifted(Drifting()))
     with pytest.raises(LawBroken, match="exceeds the certified 0.25"):
         sequential_sensitivity(LastRequestOnly(Drifting()))
+
+
+class Halfway(Means):
+    """Learns half of the mean, and goes half of the way that is left whenever it is asked, also to forget nothing."""
+
+    declaration = replace(DECLARATION, reference=Reference.EMPTY_REQUEST, exempt={"empty_request": "it goes on"})
+
+    def learn(self, features, labels, generator):
+        return features.mean(0) / 2
+
+    def unlearn(self, parameters, features, labels, removed, generator):
+        return (parameters + features[~removed].mean(0)) / 2
+
+    def sensitivity_upper(self, parameters, features, labels, removed):
+        """A quarter of how far the mean moves: exact, after one request."""
+        return float((features.mean(0) - features[~removed].mean(0)).norm()) / 4
+
+
+class CountsRecordsOnly(PerReplica):
+    """Broken: takes a request for the first as long as no record is gone."""
+
+    def unlearn(self, state, request, *, streams):
+        first = replace(state, asked=(state.members != state.began).any(1))
+        return super().unlearn(first, request, streams=streams)
+
+
+def certified(lift, *requests):
+    """Distance to U(A(D_r), ∅) and certified Δ after the requests, each [K]."""
+    state = lift.learn(PROBLEM.task(), PROBLEM.members(), streams=PROBLEM.streams)
+    for number, request in enumerate(requests):
+        state = lift.unlearn(state, request, streams=PROBLEM.streams.child("unlearning", number))
+    once = lift.learn(PROBLEM.task(), state.members, streams=PROBLEM.streams)
+    reference = lift.unlearn(once, torch.zeros_like(state.members), streams=PROBLEM.streams)
+    distance = (state.parameters - reference.parameters).norm(dim=1)
+    return distance, torch.tensor(lift.certify(state, requests[-1]).sensitivity_upper, dtype=torch.float64)
+
+
+REQUEST = PROBLEM.request()
+NOTHING = torch.zeros_like(REQUEST)
+ONLY_THE_SECOND = REQUEST & torch.tensor([[False], [True]])
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [(REQUEST,), (NOTHING,), (NOTHING, NOTHING), (NOTHING, REQUEST), (REQUEST, NOTHING), (ONLY_THE_SECOND, NOTHING)],
+    ids=["R", "∅", "∅∅", "∅R", "R∅", "one R∅"],
+)
+def test_where_the_reference_is_an_empty_request_an_empty_request_counts(requests):
+    distance, upper = certified(lifted(Halfway()), *requests)
+    assert (distance <= upper + 1e-15).all()
+    if len(requests) == 1:
+        torch.testing.assert_close(distance, upper)
+    broken_distance, broken_upper = certified(CountsRecordsOnly(Halfway()), *requests)
+    torch.testing.assert_close(broken_distance, distance)
+    blind = len(requests) == 2 and not requests[0].any(1).all()
+    assert bool((broken_distance > broken_upper + 1e-4).any()) is blind
+
+
+def test_the_law_on_two_requests_catches_a_certificate_that_counts_records_only():
+    sequential_sensitivity(lifted(Halfway()))
+    with pytest.raises(LawBroken, match="exceeds the certified"):
+        sequential_sensitivity(CountsRecordsOnly(Halfway()))
+
+
+def test_which_replicas_were_asked_travels_with_them():
+    lift = lifted(Halfway())
+    state = lift.learn(PROBLEM.task(), PROBLEM.members(), streams=PROBLEM.streams)
+    assert not state.asked.any()
+    assert lift.unlearn(state, NOTHING, streams=PROBLEM.streams).take([1, 0, 1]).asked.tolist() == [True] * 3
+    retrained = lifted(Drifting())  # to it, forgetting nothing is doing nothing
+    state = retrained.learn(PROBLEM.task(), PROBLEM.members(), streams=PROBLEM.streams)
+    some = retrained.unlearn(state, ONLY_THE_SECOND, streams=PROBLEM.streams)
+    assert some.asked.tolist() == [False, True] and some.take([1, 0, 1]).asked.tolist() == [True, False, True]
+    after = retrained.unlearn(some, NOTHING, streams=PROBLEM.streams)
+    assert after.asked.tolist() == [False, True]
+    assert retrained.certify(after, NOTHING).sensitivity_upper == pytest.approx((0.0, 0.25))
+
+
+def test_a_bound_that_may_fail_says_so_in_its_certificate():
+    class Chance(Drifting):
+        failure_probability = 1e-6
+
+    lift, state, last = run(Chance(), parts=2)
+    assert isinstance(lift, HasFailureProbability) and lift.failure_probability == 1e-6
+    assert lift.certify(state, last).failure_probability == 1e-6  # the author's bound was used once
+    lift, state, last = run(Drifting())
+    assert lift.failure_probability == 0 and lift.certify(state, last).failure_probability == 0
+    with pytest.raises(LawNotApplicable, match="no deterministic certificate"):
+        check_sensitivity(lifted(Chance()))
+
+
+def test_a_task_that_is_refused_is_neither_learned_nor_searched():
+    class Picky(Drifting):
+        def check_task(self, task):
+            if task.labels().is_floating_point():
+                raise PlanError("labels must be classes, got numbers: leave it.")
+
+    class Fails(Drifting):
+        def check_task(self, task):
+            raise KeyError("oops")
+
+    assert isinstance(lifted(Picky()), ChecksTask)
+    with pytest.raises(PlanError, match="got numbers: leave it"):
+        run(Picky())
+    with pytest.raises(PlanError, match="got numbers: leave it"):
+        lifted(Picky()).check_task(PROBLEM.task())
+    lifted(Drifting()).check_task(PROBLEM.task())
+    assert {model for model, _ in accepted_kinds(lifted(Picky()), ("ridge", "binary"))} == {"binary"}
+    with pytest.raises(BrokenMethod, match=r"^check_task of Fails raised KeyError"):
+        run(Fails())
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        ("diagnostics", lambda self, state: (), "Bad.diagnostics must be left out"),
+        ("prior_sensitivity_upper", lambda self, task, size: 0.0, "Bad.prior_sensitivity_upper must be left out"),
+        ("failure_probability", 1.0, "Bad.failure_probability must be a number in [0, 1), got 1.0"),
+        ("failure_probability", -0.1, "must be a number in [0, 1), got -0.1"),
+        ("failure_probability", float("nan"), "must be a number in [0, 1), got nan"),
+        ("failure_probability", "0.1", "must be a number in [0, 1), got '0.1'"),
+        ("failure_probability", lambda self: 0.1, "must be a number in [0, 1), got <bound method"),
+        ("check_task", lambda self: None, "Bad.check_task must take (task), got ()"),
+    ],
+)
+def test_parts_that_would_be_dropped_are_refused(part, value, says):
+    with pytest.raises(PlanError) as caught:
+        lifted(type("Bad", (Means,), {part: value})())
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_regime_of_problems_says_nothing_of_a_loss_of_ones_own():
+    class Quadratic(Drifting):  # as its loss is, whatever the problem's
+        declaration = replace(DECLARATION, regime=Regime.QUADRATIC, divisors=())
+
+    assert isinstance(lifted(Quadratic()), BringsOwnLoss) and not isinstance(Retrain(), BringsOwnLoss)
+    with pytest.raises(LawNotApplicable, match="brings its own loss"):
+        check_regime(lifted(Quadratic()))
 
 
 def test_without_a_bound_nothing_is_certified():

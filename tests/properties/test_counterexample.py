@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,18 +11,20 @@ from typing import Any
 
 import pytest
 
+from learning.per_replica import lifted
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
 from properties import LAWS, LawBroken
 from properties.counterexample import Counterexample, Data, Outcome, Tried, read_counterexample
 from properties.explanation import explain
 from properties.problems import Descent, Problem
+from properties.tightness import problem_in_words
 from tests.broken.bounds import Understated
 from tests.broken.catalogue import CATCHES
 from tests.broken.twin import Twin
 from tests.broken.updates import NoOp
 from unlearning.errors import PlanError, RecordError
-from unlearning.protocols import AnyMethod
+from unlearning.protocols import AnyMethod, Declaration
 
 NEWTON = NewtonStep()
 PROBLEM = Problem("ridge", 4, 2, 0.1, seed=3)
@@ -304,8 +308,101 @@ def test_a_replay_stands_beside_the_file() -> None:
     assert "  file      Replica 0" in worse and "  now       Replica 0" in worse
     [upper] = [line.split() for line in worse.splitlines() if line.startswith(" " * 12 + "certified Δ")]
     assert float(upper[-1]) == pytest.approx(float(upper[-2]) / 2, rel=1e-4)
-    mended = explain(found, found.replay(NEWTON))
+    mended = explain(found, found.replay(NEWTON), file="out/one.json", tried="newton[fixed=true]")
     assert "  now       distance / Δ is 0." in mended
+    assert " ".join(mended.split()).startswith(
+        "out/one.json: sensitivity was broken by newton; tried again with newton[fixed=true] law "
+    )
+    assert "breaks the law" not in mended + worse
+    cells = {line[12:39].strip(): line[39:].split() for line in mended.splitlines() if line.startswith(" " * 12)}
+    assert cells[""] == ["file", "now"] and cells["certified Δ"][1] == "–"  # old numbers are never taken for new ones
+    assert cells["distance / Δ"][0] == "–" and 0 < float(cells["distance / Δ"][1]) <= 1
+
+
+def test_a_file_s_numbers_are_labelled_where_there_are_no_new_ones() -> None:
+    found = some(distance=0.25, sensitivity_upper=0.125)
+    told = explain(found, found.replay(Raises(NEWTON))).splitlines()
+    assert ["file"] in [line.split() for line in told] and ["file", "now"] not in [line.split() for line in told]
+    assert ["file"] not in [line.split() for line in explain(found).splitlines()]
+
+
+class Raises(Twin):
+    def unlearn(self, state, request, *, streams):
+        raise KeyError("boo")
+
+
+class Infinite(Twin):
+    def unlearn(self, state, request, *, streams):
+        after = self.method.unlearn(state, request, streams=streams)
+        return replace(after, parameters=after.parameters * math.inf)
+
+
+@pytest.mark.parametrize(
+    ("finding", "measured", "method", "outcome"),
+    [
+        ("Replica 0: distance 0.25 …", {"distance": 0.25}, Raises, Outcome.RAISES),
+        ("Replica 0: distance 0.25 …", {"distance": 0.25}, Infinite, Outcome.OTHERWISE),
+        ("Replica 0: distance 0.25 …", {"distance": 0.25}, NoOp, Outcome.BROKEN),
+        ("The method raised ValueError: no", {}, Raises, Outcome.BROKEN),
+        ("unlearn of Mine raised ValueError: no", {}, Raises, Outcome.BROKEN),
+        ("The method raised ValueError: no", {}, NoOp, Outcome.OTHERWISE),
+    ],
+)
+def test_a_breach_of_another_kind_is_not_still_the_same(
+    finding: str, measured: dict[str, float], method: type[Twin], outcome: Outcome
+) -> None:
+    replayed = some(finding=finding, **measured).replay(method(NEWTON))
+    assert replayed.outcome is outcome, replayed.finding
+
+
+class Ridge:
+    """For one model, with a loss of its own."""
+
+    declaration = Declaration(title="Ridge", citation="none")
+
+    def learn(self, features, labels, generator):
+        return features.T @ labels.to(features.dtype)
+
+    def unlearn(self, parameters, features, labels, removed, generator):
+        return parameters
+
+    def sensitivity_upper(self, parameters, features, labels, removed):
+        return 0.0
+
+
+def test_nothing_is_said_of_a_loss_that_the_method_does_not_learn(tmp_path: Path) -> None:
+    """Model, λ and training of the problem are offered to such a method, and are not what it does."""
+    with pytest.raises(LawBroken) as caught:
+        LAWS["sensitivity"](lifted(Ridge()))
+    found = kept(caught.value, lifted(Ridge()))
+    again = read_counterexample(found.write(tmp_path))
+    assert again == found and again.own_loss and again.data.recipe == "by Ridge.learn"
+    told = explain(again)
+    assert "  learned   by Ridge.learn" in told and "(the method brings its own loss)" in told
+    assert "\n  model  " not in told and "minimiser" not in told
+    words = problem_in_words(found.problem, own_loss=True)
+    assert "trained to" not in words and words.endswith("the method brings its own loss)")
+    learned = some()
+    assert not learned.own_loss and "brings its own" not in explain(learned) and "exact minimiser" in explain(learned)
+
+
+def test_a_file_from_before_own_losses_is_still_read(tmp_path: Path) -> None:
+    path = some().write(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["own_loss"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_counterexample(path) == some()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_others_may_read_it_where_they_may_read_any_new_file(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        path = some().write(tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_no_field_of_the_problem_is_lost(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from methods.qiao2025hessianfree import HessianFree
 from methods.retrain import Retrain
 from methods.sekhari2021newton import NewtonStep
-from properties import LAWS, LawBroken, LawNotApplicable
+from properties import LAWS, LawBroken, LawNotApplicable, running
 from properties.problems import Descent, Problem
 from tests.broken.twin import Twin
 from tests.broken.updates import NoOp
@@ -57,7 +57,8 @@ COUNT_FIRST = ("effect", "empty_request", "inputs_untouched")  # they compare nu
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if law not in COUNT_FIRST and not law.startswith("rate_")])
-def test_a_law_gives_the_method_everything_on_the_device(law: str) -> None:
+def test_a_law_gives_the_method_everything_on_the_device(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_finite", lambda parameters: True)  # there are no numbers to look at
     with pytest.raises(Seen):
         LAWS[law].body(Elsewhere(Retrain()), Problem("binary", 6, 2, request_size=2, replicas=2), ELSEWHERE)
 

@@ -55,6 +55,20 @@ def test_a_clear_breach_stays_clear() -> None:
     assert factor >= min(2, large.measured["distance"] / large.measured["sensitivity_upper"])
 
 
+def test_a_clear_breach_of_nothing_allowed_does_not_end_at_rounding() -> None:
+    """Δ = 0: any distance is infinitely often what is certified, and what is clear is told by the slack."""
+
+    def found(problem: Problem) -> None:
+        distance = 1.0 if problem.rows >= 9 else 1.5e-14
+        measured = {"distance": distance, "sensitivity_upper": 0.0, "rounding slack": 1e-14}
+        raise LawBroken("sensitivity", "too far", problem, measured)
+
+    with pytest.raises(LawBroken) as caught:
+        found(LARGE)
+    small = reduced(caught.value, found)
+    assert small.problem.rows == 9 and small.measured["distance"] == 1.0
+
+
 def test_a_breach_is_not_traded_for_an_error() -> None:
     class RaisesOnFew(NoOp):
         def unlearn(self, state, request, *, streams):

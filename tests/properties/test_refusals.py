@@ -36,3 +36,18 @@ def test_refusing_some_problems_is_allowed_and_hides_no_breach() -> None:
 def test_refusing_most_problems_is_told(least: int) -> None:
     with pytest.raises(LawNotApplicable, match="refuses .* problems that it accepts by kind"):
         LAWS["effect"](Picky(Retrain(), least))
+
+
+def test_networks_that_are_refused_are_told() -> None:
+    class NoNetworks(Twin):
+        """Refuses networks, but only when it unlearns."""
+
+        def unlearn(self, state: Any, request: Tensor, *, streams: Streams) -> Any:
+            if "Network" in type(state.task.objective).__name__:
+                raise PlanError("no networks")
+            return self.method.unlearn(state, request, streams=streams)
+
+    found = LAWS["effect"](NoNetworks(Retrain()))
+    assert found.refused > 0 and found.judged + found.refused <= found.problems
+    assert found.remarks[0].startswith("networks: the method refuses") and "no networks" in found.remarks[0]
+    assert any(remark == "refused, the first with: no networks" for remark in found.remarks)

@@ -92,6 +92,8 @@ def mechanism_table(evidence: Evidence) -> Table:
 
 
 def _on_small_problems(row: Row) -> Cell:
+    if row.certificate is None or row.certificate.sensitivity_upper_largest is None:
+        return Cell(MISSING)  # what the method certifies elsewhere is not what this row rests on
     if row.bound_search is not None and row.bound_search.counterexample is not None:
         return Cell("> 1")
     return Cell(number(tightest(row), rounding="down"), "not all could be tried" if unfinished(row) else "")

@@ -306,8 +306,8 @@ def power_section(effort: Effort) -> list[str]:
         f"Then each constant that enters it, by `sensitivity` ({said}). Empty: it does not enter.",
         *table(["bound", *constants], each),
         "A tolerance of the solver that is told too small is hardly ever caught here: on problems of this size a "
-        "minimiser stops far below it, and what it adds lies under the rounding that the laws allow. A bound whose tightest "
-        "ratio is r cannot be caught at a factor above r.",
+        "minimiser stops far below it, and what it adds lies under the rounding that the laws allow. A bound whose "
+        "tightest ratio is r cannot be caught at a factor above r.",
     ]
 
 

@@ -23,7 +23,7 @@ from unlearning.tradeoff import epsilon_lower_at_event
 
 from . import trials
 from .auditor_picture import Cell, picture
-from .markdown import number, table
+from .markdown import number, table, write_page
 from .trials import AT_A_POINT, NAIVE, PILOT, POWER, TARGETS
 
 PAGE = Path("docs/auditors.md")
@@ -392,12 +392,8 @@ def write(page: Path, effort: Effort, say: Callable[[str], object] = print) -> N
         "and "
         "dp-accounting for the subsampled Gaussian.",
     ]
-    page.parent.mkdir(parents=True, exist_ok=True)
+    write_page(page, lines)
     (page.parent / f"{page.stem}-1.svg").write_text(on_white(picture(cells)), encoding="utf-8")
-    text = "\n".join(lines).strip() + "\n"
-    while "\n\n\n" in text:
-        text = text.replace("\n\n\n", "\n\n")
-    page.write_text(text, encoding="utf-8")
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import Phase, settings
 
 from properties import LAWS, LawBroken, LawNotApplicable
+from properties.base import RAISED
 from properties.law import Law
 from properties.parts import PARTS, SHIPPED_PARTS, PartBroken
 from properties.problems import Problem
@@ -126,7 +127,7 @@ def nearest_caught(name: str, constant: str, law: str, examples: int) -> float |
 
     def caught(factor: float) -> bool:
         found = tried(own, understated(bound.method, constant, factor), examples)
-        return found.outcome == BROKEN and not found.note.startswith("The method raised")
+        return found.outcome == BROKEN and not found.note.startswith(RAISED)
 
     return max(
         takewhile(caught, sorted(FACTORS)), default=None

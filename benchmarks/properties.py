@@ -28,7 +28,7 @@ from unlearning.protocols import AnyMethod
 
 from . import law_trials as trials
 from .law_trials import BROKEN, OBEYED, Tried
-from .markdown import number, table
+from .markdown import number, table, write_page
 
 PAGE = Path("docs/properties.md")
 OF_DELTA = {name: WHOLE for name in ("sensitivity", "sequential_sensitivity", "order", "batch_online")}
@@ -400,11 +400,7 @@ def write(page: Path, effort: Effort, say: Callable[[str], object] = print) -> N
         found = section()
         lines += [*found, ""]
         say(f"{time.perf_counter() - started:6.1f} s  {found[0].lstrip('# ')}")
-    text = "\n".join(lines).strip() + "\n"
-    while "\n\n\n" in text:
-        text = text.replace("\n\n\n", "\n\n")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
+    write_page(page, lines)
 
 
 def main() -> int:

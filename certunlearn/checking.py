@@ -12,8 +12,9 @@ from hypothesis import Verbosity, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from properties import LawBroken, LawNotApplicable, SearchResult
+from properties.base import raised
 from properties.counterexample import Counterexample
-from properties.explanation import mistake, raised
+from properties.explanation import mistake
 from properties.parametrize import Check
 from properties.profiles import register_profiles
 

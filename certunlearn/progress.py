@@ -9,7 +9,22 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 
-class Bars:
+class _Shown:
+    """Bars that are shown inside a with block."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class Bars(_Shown):
     """One bar for the rows, one for the chunks of the row at work."""
 
     def __init__(self, rows: list[str], *, quiet: bool) -> None:
@@ -30,15 +45,6 @@ class Bars:
         self._one = self._progress.add_task("", total=1)
         self._current: str | None = None
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
     def advance(self, row: str, phase: str, done: int, total: int) -> None:
         """Show how far a row is; without one, how far something is that comes before the rows."""
         if not row and done == 0 and not self._live and not self._quiet:
@@ -58,7 +64,7 @@ class Bars:
         self._progress.update(self._one, description=what, completed=0, total=1)
 
 
-class Steps:
+class Steps(_Shown):
     """One bar for steps that have names, on a terminal; a line per step elsewhere."""
 
     def __init__(self, total: int) -> None:
@@ -69,15 +75,6 @@ class Steps:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=self._console, transient=True, disable=not self._live)
         self._bar = self._progress.add_task("", total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def next(self, name: str) -> None:
         """Show that a step begins."""

@@ -30,6 +30,20 @@ class LawBroken(AssertionError):
         self.law, self.finding, self.problem, self.measured = law, finding, problem, dict(measured or {})
 
 
+RAISED = "The method raised"  # how the finding about an error begins
+
+
+def breach_by_error(law: str, error: BaseException, problem: Problem) -> LawBroken:
+    """The breach that an error of the method is, on a problem that it accepts."""
+    return LawBroken(law, f"{RAISED} {type(error).__name__}: {error}", problem)
+
+
+def raised(broken: LawBroken) -> bool:
+    """Whether the finding is an error that the method raised."""
+    error = broken.__cause__
+    return broken.finding.startswith(RAISED) or (isinstance(error, BrokenMethod) and error.__cause__ is not None)
+
+
 class LawNotApplicable(Exception):
     """A law says nothing about this method, or about one problem; the message is the reason."""
 

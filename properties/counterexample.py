@@ -19,10 +19,10 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from unlearning.errors import BrokenMethod, PlanError, RecordError
+from unlearning.errors import PlanError, RecordError
 from unlearning.protocols import AnyMethod, BringsOwnLoss
 
-from .base import LawBroken
+from .base import LawBroken, raised
 from .law import Law, Precision
 from .laws import LAWS
 from .problems import Problem
@@ -281,16 +281,12 @@ _FILES = TypeAdapter(Counterexample)
 
 def _again(law: Law, method: AnyMethod, found: Counterexample, device: str) -> Replay:
     try:
-        silent = law.applies(method)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  what a declaration raises is a finding, as in the search
-        finding = f"The method raised {type(error).__name__}: {error}"
-        return Replay(_as_before(found, error), finding, {})
-    if silent is not None:
-        return Replay(Outcome.NOT_TRIED, f"the law does not apply: {silent}", {})
-    try:
+        silent = law.reason(method)
+        if silent is not None:
+            return Replay(Outcome.NOT_TRIED, f"the law does not apply: {silent}", {})
         ratio = law.on(method, found.problem, device=device)
     except LawBroken as broken:
-        return Replay(_as_before(found, broken.__cause__), broken.finding, broken.measured)
+        return Replay(_as_before(found, broken), broken.finding, broken.measured)
     except PlanError as error:
         return Replay(Outcome.NOT_TRIED, f"the method refuses the problem: {error}", {})
     if ratio is None:
@@ -301,18 +297,12 @@ def _again(law: Law, method: AnyMethod, found: Counterexample, device: str) -> R
     return Replay(Outcome.NOT_BROKEN, finding, {law.measures: float(ratio)})
 
 
-def _as_before(found: Counterexample, cause: BaseException | None) -> Outcome:
-    """Whether a breach is of the kind that the file tells: a method that raises is no distance above its Δ.
-
-    Args:
-        found: the file.
-        cause: what the method raised, or the error about what it returned; None: it is the law that is broken.
-    """
-    raised = " raised " in f" {found.finding}" and not found.measured
-    raises = cause is not None and (not isinstance(cause, BrokenMethod) or cause.__cause__ is not None)
-    if raises:
-        return Outcome.BROKEN if raised else Outcome.RAISES
-    other = raised or (cause is not None and bool(found.measured))
+def _as_before(found: Counterexample, broken: LawBroken) -> Outcome:
+    """Whether a breach is of the kind that the file tells: a method that raises is no distance above its Δ."""
+    told_error = " raised " in f" {found.finding}" and not found.measured
+    if raised(broken):
+        return Outcome.BROKEN if told_error else Outcome.RAISES
+    other = told_error or (broken.__cause__ is not None and bool(found.measured))
     return Outcome.OTHERWISE if other else Outcome.BROKEN
 
 

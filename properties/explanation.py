@@ -10,9 +10,8 @@ from typing import Any
 
 from unlearning.errors import BrokenMethod
 
-from .base import LawBroken
+from .base import LawBroken, raised
 from .counterexample import Counterexample, Data, Replay, Tried
-from .reduction import RAISED
 
 MOST_RECORDS, MOST_COLUMNS = 12, 6  # shown; the file holds all
 
@@ -81,12 +80,6 @@ def mistake(broken: LawBroken) -> str | None:
     if raised(broken) or isinstance(broken.__cause__, BrokenMethod):
         return re.sub(r"(?<!:)\b\d+(\.\d+)?", "#", broken.finding)  # not the lines of files
     return None
-
-
-def raised(broken: LawBroken) -> bool:
-    """Whether the finding is an error that the method raised."""
-    error = broken.__cause__
-    return broken.finding.startswith(RAISED) or (isinstance(error, BrokenMethod) and error.__cause__ is not None)
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis.errors import Flaky
 from unlearning.errors import BrokenMethod, PlanError
 from unlearning.protocols import AnyMethod
 
-from .base import LawBroken, LawNotApplicable
+from .base import LawBroken, LawNotApplicable, breach_by_error
 from .problems import MODELS, Model, Problem, Recipe
 from .reduction import reduced
 from .search import search
@@ -118,7 +118,7 @@ class Law:
                 is the reason.
             Flaky: Hypothesis' own, where the same problem gave first an error and then none.
         """
-        reason = self._reason(method)
+        reason = self.reason(method)
         if reason is not None:
             raise LawNotApplicable(reason)
         search = _Search(self, method, device, precision)
@@ -157,7 +157,7 @@ class Law:
         except BrokenMethod as error:  # ours, of what the method returned
             raise LawBroken(self.name, str(error), problem) from error
         except (Exception, SystemExit) as error:  # what a method raises on a problem it accepts is a finding
-            raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", problem) from error
+            raise breach_by_error(self.name, error, problem) from error
         if ratio is not None and not ratio <= 1 + 1e-9:
             raise LawBroken(self.name, f"{self.measures} is {ratio:.6g}, allowed is 1.", problem)
         return ratio
@@ -168,11 +168,17 @@ class Law:
             return broken
         return reduced(broken, lambda problem: self.on(method, problem, device=device))
 
-    def _reason(self, method: AnyMethod) -> str | None:
+    def reason(self, method: AnyMethod) -> str | None:
+        """Why the law does not apply to a method; None where it does.
+
+        Raises:
+            LawBroken: the method's declaration raises.
+        """
         try:
             return self.applies(method)
         except (Exception, SystemExit) as error:  # what a declaration raises is a finding, on any problem
-            raise LawBroken(self.name, f"The method raised {type(error).__name__}: {error}", Problem()) from error
+            broken = breach_by_error(self.name, error, Problem())
+            raise broken from error
 
 
 def _first_breach(flaky: Flaky) -> LawBroken | None:

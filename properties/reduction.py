@@ -10,10 +10,9 @@ from typing import Any
 
 from unlearning.errors import PlanError
 
-from .base import LawBroken
+from .base import RAISED, LawBroken
 from .problems import Problem
 
-RAISED = "The method raised"  # how a finding about an error begins: no other breach is traded for one
 _ALLOWED = "sensitivity_upper", "reported bound", "allowed"  # names under which laws tell what a distance may be
 _CLEAR = 2.0  # a breach by more than this factor must not end as one by less, which would look like rounding
 _MOST_TRIES = 200
@@ -44,6 +43,7 @@ def reduced(broken: LawBroken, attempt: Callable[[Problem], object]) -> LawBroke
 
 def _as_clear(found: LawBroken, before: LawBroken) -> bool:
     """Whether a breach is of the same kind as another, and as plain to see."""
+    # no other breach is traded for an error
     same = found.finding.startswith(RAISED) == before.finding.startswith(RAISED)
     return same and _factor(found) >= min(_factor(before), _CLEAR)
 

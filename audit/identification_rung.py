@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from learning.influence import same_run
-from learning.sharing import sharing
 from unlearning.binomial import clopper_pearson_lower
 from unlearning.claim import Certificate, SeedPolicy
+from unlearning.protocols import State
 from unlearning.record import Identification, Line, line_without_numbers
 from unlearning.streams import Streams
 from unlearning.verdict import Outcome
@@ -32,11 +32,12 @@ from .bounds.identification import (
     least_refuting,
     refuting_runs,
 )
+from .candidates import candidate_ids as candidates_of
+from .candidates import learn_and_forget, model_of_rest
 from .certificates import merged
-from .contract import check_state
 from .controls import HONEST, Defect, defect, release
 from .design import POWER, Design, IdentificationDesign
-from .fleet import Array, Subject, forget, in_parts, masks, numpy64, reference_fleet, replace_refused, spent
+from .fleet import Array, Subject, numpy64
 from .naming import ADVERSARIES, Adversary, Shadows, choose_adversary, success_count, success_lower
 
 KEY = "identification"
@@ -155,11 +156,8 @@ def identification_design(design: Design) -> IdentificationDesign:
 
 
 def candidate_ids(subject: Subject, game: Game) -> tuple[int, ...]:
-    """The m candidates: the request, and for a fixed k other training records, drawn by the plan's seed."""
-    own = subject.request_ids
-    others = np.setdiff1d(np.arange(subject.task.rows), own)
-    generator = Streams(subject.seed, (0,)).child(subject.task.name, KEY, "candidates").generator("others", 0)
-    return tuple(sorted([*own, *generator.choice(others, game.candidates - len(own), replace=False).tolist()]))
+    """The m candidates: the request, and for a fixed k other training records."""
+    return candidates_of(subject, game.candidates, KEY)
 
 
 def _game_streams(subject: Subject, role: str) -> Streams:
@@ -171,42 +169,36 @@ def _play_chunk(
     subject: Subject, design: Design, role: str, start: int, members: NDArray[np.bool_], everyone: list[Defect]
 ) -> Played:
     """Learn on R ∪ S_j, unlearn S_j, release: replicas start … of a role ("shadow", "game")."""
-    asked, method, task = identification_design(design), subject.method, subject.task
+    asked, task = identification_design(design), subject.task
     numbers = tuple(range(start, start + len(members)))
     training = Streams(subject.seed, (0,)).child(task.name, KEY)
     known = knows_seed(subject, design)
     streams = same_run(training, len(members)) if known else training.child(role).select(numbers)
-    ids = np.asarray(candidate_ids(subject, asked.game))
-    requests = [tuple(ids[own].tolist()) for own in members]
-    everybody = masks(task, [tuple(ids.tolist())]).expand(len(members), -1)
-    forgotten = masks(task, requests)
-    with sharing(None, task):
-        original = method.learn(task, (task.everyone(len(members)) & ~everybody) | forgotten, streams=streams)
-    check_state(original, len(members), task.objective.size, verb="learn")
-    drawn = training.child(role, "draws").select(numbers)  # fresh in every run
-    unlearned, certificate = forget(method, original, in_parts(task, requests, subject.parts), drawn)
-    refused: NDArray[np.bool_] = np.asarray(~members.any(1))
-    if certificate is not None and design.sensitivity_budget is not None:
-        refused = refused | (np.asarray(certificate.sensitivity_upper) > design.sensitivity_budget)
-    states = {"unlearned": unlearned, "original": original}
-    if refused.any() or (role == "game" and any(d.source == "retrained" for d in everyone)):
-        copies = 1 if known else len(members)
-        reference, _ = reference_fleet(subject, streams.select(streams.replicas[:copies]), everybody[:copies])
-        reference = reference.take([0] * len(members)) if known else reference
-        states["retrained"] = reference
-        if refused.any():
-            why = "unlearn must give a dataclass for rung D to release the reference where nothing is forgotten."
-            if certificate is not None and design.sensitivity_budget is not None:
-                why = spent(max(certificate.sensitivity_upper), design.sensitivity_budget)
-            states["unlearned"] = replace_refused(unlearned, reference, refused, why)
+    ids = candidate_ids(subject, asked.game)
+
+    def reference() -> State:
+        if known:
+            return model_of_rest(subject, ids, streams.select(streams.replicas[:1])).take([0] * len(members))
+        return model_of_rest(subject, ids, streams)
+
+    found = learn_and_forget(
+        subject,
+        ids,
+        members,
+        design.sensitivity_budget,
+        streams=streams,
+        draws=training.child(role, "draws").select(numbers),  # fresh in every run
+        reference=reference,
+        always=role == "game" and any(d.source == "retrained" for d in everyone),
+    )
     released = {}
     if role == "game":
         for planted in everyone:
             noise = subject.noise_streams(planted.name, KEY, "released", replicas=numbers)
-            given = release(method, planted, states[planted.source], design.noise_scale, streams=noise)
+            given = release(subject.method, planted, found.state(planted.source), design.noise_scale, streams=noise)
             released[planted.name] = numpy64(given)
-    before = Shadows(members, numpy64(states["unlearned"].parameters), numpy64(original.parameters))
-    return Played(before, released, refused, certificate)
+    before = Shadows(members, numpy64(found.unlearned.parameters), numpy64(found.original.parameters))
+    return Played(before, released, found.refused, found.certificate)
 
 
 def identification_line(

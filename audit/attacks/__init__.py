@@ -1,0 +1,1 @@
+"""Attacks on released models: membership (MIA-L, MIA-U, U-LiRA), reconstruction, and behavioural measures."""

@@ -84,8 +84,8 @@ def _refutation_probability(
     if line.rung == "D" or line.key == SEQUENTIAL:
         least = line.derivation.get("refutation_probability_lower")
         return None if least is None else (least, line.derivation.get("refutation_probability_upper", 1.0))
-    if known is None or (line.key == "projection-z" and defect.breaks_noise):
-        return None
+    if line.rung == "E" or known is None or (line.key == "projection-z" and defect.breaks_noise):
+        return None  # a forecast from shadow runs is no bound
     if line.key != "projection-z" and line.key not in known.released:
         return None  # a score of released models: weights before noise do not tell
     exact = refutation_probability(line.key, known, design, level)

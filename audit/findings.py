@@ -19,9 +19,11 @@ from unlearning.record import (
     Wealth,
     line_without_numbers,
 )
+from unlearning.record_attacks import Attacks
 from unlearning.verdict import Outcome, Verdict
 
-from .attack_rung import attack_lines
+from .attack_lines import attack_lines
+from .attack_rung import Attacked
 from .bounds.noise import NoiseTests
 from .certificates import merged
 from .control_rung import judge
@@ -61,6 +63,7 @@ class Findings:
     timings: list[Timing]
     identification: Identification | None = None
     wealth: Wealth | None = None
+    attacks: Attacks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,6 @@ class Tested:
     diagnostics: tuple[Diagnostic, ...]
     right: dict[str, Array]
     further: Scored
-    attacked: dict[str, Array]
 
 
 def assemble(
@@ -92,6 +94,7 @@ def assemble(
     noise: dict[str, NoiseTests],
     right: list[Accuracy],
     named: Identified | None = None,
+    attacked: Attacked | None = None,
     bettors: dict[str, Bettor] | None = None,
 ) -> Findings:
     """Lines, controls, figures and the verdict of a row.
@@ -107,6 +110,7 @@ def assemble(
         noise: tests of the noise.
         right: accuracies.
         named: the game of rung D.
+        attacked: the game of rung E.
         bettors: of a row that may stop once it refutes.
     """
     gaussian = subject.method.declaration.gaussian_noise
@@ -136,16 +140,14 @@ def assemble(
         lines = sensitivity_lines(measured, design.claim, design.noise_scale, gaussian=gaussian) + lines
     if "B" in design.rungs and not noise:
         lines.append(_noise_not_computable(design))
-    if "E" in design.rungs:
-        lines += attack_lines([t.attacked for t in tested])
-    lines += game_lines(named, design, HONEST)
+    lines += game_lines(named, attacked, design, HONEST)
     controls = [
         judge(
             subject.name,
             d,
             _lines(design, d, scores, choices, noise, known, design.control_failure_probability, betting)
             + score_lines(design, d, further, scored, design.control_failure_probability)
-            + game_lines(named, design, d, design.control_failure_probability),
+            + game_lines(named, attacked, design, d, design.control_failure_probability),
             design,
             known.get(d.name),
             noise.get(d.name),
@@ -173,9 +175,10 @@ def assemble(
         refused=refused,
         diagnostics=_diagnostics([t.diagnostics for t in tested]),
         arrays=arrays(measured, scores.get(HONEST.name), scores.get("no-op")) | score_arrays(further, scored),
-        timings=_timings(subject, tested),
+        timings=_timings(subject, tested) + ([] if attacked is None else attacked.timings),
         identification=None if named is None else identification_facts(named, subject, design),
         wealth=None if betting is None else betting.facts(),
+        attacks=None if attacked is None else attacked.facts,
     )
 
 
@@ -204,21 +207,24 @@ def refuted_exactly(subject: Subject, design: Design, tested: list[Tested]) -> b
     return any(line.deciding and line.outcome is Outcome.REFUTED for line in lines)
 
 
-def assemble_game(subject: Subject, design: Design, planted: list[Defect], named: Identified | None) -> Findings:
-    """Lines, controls and the verdict of a row whose only evidence is the game of rung D.
+def assemble_games(
+    subject: Subject, design: Design, planted: list[Defect], named: Identified | None, attacked: Attacked | None
+) -> Findings:
+    """Lines, controls and the verdict of a row whose only evidence is the games of rungs D and E.
 
     Args:
         subject: method, task, request.
         design: of the row.
         planted: defects of the controls.
-        named: the game; None where it can refute nothing.
+        named: the game of rung D; None where it is not asked for, or can refute nothing.
+        attacked: the game of rung E; None where it is not asked for.
     """
-    lines, level = game_lines(named, design, HONEST), design.control_failure_probability
+    lines, level = game_lines(named, attacked, design, HONEST), design.control_failure_probability
     controls = [
         judge(
             subject.name,
             d,
-            game_lines(named, design, d, level),
+            game_lines(named, attacked, design, d, level),
             design,
             None,
             None,
@@ -227,10 +233,10 @@ def assemble_game(subject: Subject, design: Design, planted: list[Defect], named
         )
         for d in planted
     ]
-    certificate = None if named is None else named.certificate
+    played = [game.certificate for game in (named, attacked) if game is not None]
+    certificate = merged(played) if played else None
     bound = None if certificate is None else np.asarray(certificate.sensitivity_upper)
-    runs = 1 if named is None else len(named.played.refused)
-    refused = 0 if named is None else int(named.played.refused.sum())
+    refused, runs = _refused(named, attacked)
     verdict, because = decide(lines, design.claim, None, controls, refused=refused, runs=runs)
     return Findings(
         lines=lines,
@@ -245,21 +251,41 @@ def assemble_game(subject: Subject, design: Design, planted: list[Defect], named
         certificate=certificate,
         refused=refused,
         diagnostics=(),
-        arrays={} if bound is None else {"sensitivity_upper": (bound, "certified Δ of each run of the game")},
-        timings=[],
+        arrays={} if bound is None else {"sensitivity_upper": (bound, "certified Δ of each run of the games")},
+        timings=[] if attacked is None else attacked.timings,
         identification=None if named is None else identification_facts(named, subject, design),
+        attacks=None if attacked is None else attacked.facts,
     )
 
 
+def _refused(named: Identified | None, attacked: Attacked | None) -> tuple[int, int]:
+    """Runs of both games that released the reference, and all of them."""
+    refused, runs = 0, 0
+    if named is not None:
+        refused, runs = int(named.played.refused.sum()), len(named.played.refused)
+    if attacked is not None:
+        refused, runs = refused + attacked.facts.refused, runs + attacked.facts.targets
+    return refused, max(1, runs)
+
+
 def game_lines(
-    named: Identified | None, design: Design, planted: Defect, failure_probability: float | None = None
+    named: Identified | None,
+    attacked: Attacked | None,
+    design: Design,
+    planted: Defect,
+    failure_probability: float | None = None,
 ) -> list[Line]:
-    """The line of rung D for one subject, where the row asks for it; for the method as it is, what others estimate."""
-    if "D" not in design.rungs:
-        return []
-    lines = [identification_line(named, design, planted, failure_probability)]
-    if named is not None and planted is HONEST:
+    """The lines of rungs D and E for one subject, where the row asks for them.
+
+    For the method as it is, what others estimate, too.
+    """
+    lines = []
+    if "D" in design.rungs:
+        lines.append(identification_line(named, design, planted, failure_probability))
+    if "D" in design.rungs and named is not None and planted is HONEST:
         lines += one_run_lines(named, design, int(named.right(HONEST)[0]))
+    if attacked is not None:
+        lines += attack_lines(attacked.facts, design, planted, failure_probability)
     return lines
 
 

@@ -69,6 +69,7 @@ class Subject:
         shared: folder of the run in which rows share plain training, or None.
         chosen: how the request was chosen, where models chose it.
         scores: the user's own scores, name and function.
+        attacks: the user's own attacks, name and attack.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Subject:
     shared: Path | None = None
     chosen: ChosenRequest | None = None
     scores: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    attacks: tuple[tuple[str, Any], ...] = ()
 
     def streams(self, phase: Phase, replicas: tuple[int, ...]) -> Streams:
         """Training streams of a phase: shared by all rows of the task."""

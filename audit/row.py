@@ -13,12 +13,12 @@ from unlearning.record import (
     Accuracy,
 )
 
-from .attack_rung import attack_chunk
+from .attack_rung import play_attacks
 from .bounds.noise import NoiseTests
 from .controls import HONEST, Defect, defect, release
 from .design import Design
 from .figures import ACCURACY_REPLICAS, accuracies, right_answers
-from .findings import Findings, Tested, assemble, assemble_game, refuted_exactly
+from .findings import Findings, Tested, assemble, assemble_games, refuted_exactly
 from .fleet import Array, AuditPhase, Fleet, Phase, Subject, numpy64, repeat, train_fleet
 from .identification_rung import identify
 from .noise_rung import measure_noise
@@ -52,8 +52,6 @@ def audit_row(
     """
     planted = [defect(name) for name in design.controls]
     everyone = [HONEST, defect("no-op"), *(p for p in planted if p.name != "no-op")] if design.compares else [HONEST]
-    if "E" in design.rungs and not design.compares:
-        everyone.append(defect("no-op"))
 
     def run(phase: str, function: Callable[..., _Result], tasks: list[tuple[Any, ...]]) -> list[_Result]:
         finished = iter(range(1, len(tasks) + 1))
@@ -61,8 +59,9 @@ def audit_row(
         return run_chunks(function, tasks, jobs=jobs, done=lambda _: progress(phase, next(finished), len(tasks)))
 
     named = identify(subject, design, planted, run, chunk) if "D" in design.rungs else None
-    if design.rungs == {"D"}:
-        return assemble_game(subject, design, planted, named)
+    attacked = play_attacks(subject, design, run, chunk) if "E" in design.rungs else None
+    if design.only_plays:
+        return assemble_games(subject, design, planted, named, attacked)
     world = None
     if subject.one_model:
         world = run("training", train_fleet, [(subject, design.sensitivity_budget, Phase.TEST, (0,))])[0]
@@ -96,7 +95,9 @@ def audit_row(
     noise, again = run("testing the noise", _conform, [(subject, design, world, noisy)])[0]
     _check_repeats(again, tested[0], float(torch.finfo(subject.task.dtype).eps))
     right = right or accuracies([t.right for t in tested if t.right])
-    return assemble(subject, design, planted, everyone, choices, further, tested, noise, right, named, bettors)
+    return assemble(
+        subject, design, planted, everyone, choices, further, tested, noise, right, named, attacked, bettors
+    )
 
 
 def _until_refuted(
@@ -166,7 +167,6 @@ def _test_chunk(
         fleet.diagnostics,
         right_answers(subject, releases, counted) if counted > 0 else {},
         score_test_chunk(measure_chunk(subject, design, releases), further, everyone) if further else {},
-        attack_chunk(subject, releases) if "E" in design.rungs else {},
     )
 
 

@@ -25,9 +25,9 @@ from learning.task import Task
 from unlearning.errors import BadScores, PlanError
 
 from .fleet import Array, Subject
-from .score_names import DISCRIMINATOR, SHIPPED_SCORES
+from .score_names import DISCRIMINATOR, FITTED_SCORES, RULI, SHIPPED_SCORES, U_LIRA
 
-_FEATURE_RECORDS = 64  # of each kind that the discriminator looks at
+_FEATURE_RECORDS = 64  # of each kind that fitted scores look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +155,21 @@ def discriminator_features(parameters: Tensor, context: ScoreContext) -> Tensor:
     return confidences(class_logits(task.objective, parameters, features), labels)
 
 
+def forgotten_confidences(parameters: Tensor, context: ScoreContext) -> Tensor:
+    """Confidences of the forgotten records, [K, F], the first 64 of them at most: what likelihood ratios look at."""
+    task = context.task
+    forgotten = context.forget.nonzero().flatten()[:_FEATURE_RECORDS]
+    logits = class_logits(task.objective, parameters, task.features()[forgotten])
+    return confidences(logits, task.labels()[forgotten])
+
+
 FUNCTIONS: dict[str, ScoreFunction] = {
     "forget-loss": forget_loss,
     "forget-margin": forget_margin,
     "forget-confidence": forget_confidence,
     DISCRIMINATOR: discriminator_features,
+    U_LIRA: forgotten_confidences,
+    RULI: forgotten_confidences,
 }
 
 
@@ -176,7 +186,7 @@ def score_function(name: str, own: Mapping[str, ScoreFunction]) -> ScoreFunction
 
 
 def evaluate(name: str, function: ScoreFunction, released: Array, context: ScoreContext) -> Array:
-    """A score of every run, [K]; of the discriminator its features, [K, F]. Float64, finite.
+    """A score of every run, [K]; of a fitted score its features, [K, F]. Float64, finite.
 
     A user's function is given a copy of the parameters, and asked again for a part of the runs: each run must have
     the same score whatever its company, or runs would not be independent.
@@ -219,7 +229,7 @@ def _called(name: str, function: ScoreFunction, parameters: Tensor, context: Sco
         scores = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise BadScores(f"score {name!r} must give {runs} numbers, got {type(returned).__name__}.") from error
-    shape = (runs, *scores.shape[1:]) if name == DISCRIMINATOR else (runs,)
+    shape = (runs, *scores.shape[1:]) if name in FITTED_SCORES else (runs,)
     if scores.shape != shape:
         raise BadScores(
             f"score {name!r} must give one number per run, shape {list(shape)} here, got shape {list(scores.shape)}."
@@ -231,7 +241,7 @@ def _called(name: str, function: ScoreFunction, parameters: Tensor, context: Sco
 
 
 def evaluate_all(names: Sequence[str], subject: Subject, released: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Every score of every release: release → score → [K], or [K, F] for the discriminator."""
+    """Every score of every release: release → score → [K], or [K, F] for fitted scores."""
     context = score_context(subject)
     own = dict(subject.scores)
     return {

@@ -11,7 +11,7 @@ its lower and Q(E) at its upper limit.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -33,12 +33,14 @@ from .bounds.table import compute
 from .controls import HONEST, Defect
 from .curves import tradeoff_curve
 from .design import Design
-from .discriminator import Discriminator, SelectionFeatures, TestFeatures, fit_discriminator
+from .discriminator import fit_logistic
 from .figures import histograms_of
+from .fitted_scores import Fit, FittedScore, SelectionFeatures, TestFeatures, cross_fit
 from .fleet import Array, Subject
+from .likelihood_scores import fit_gaussians, fit_kernels
 from .power import WAYS, Setting, smallest_mu
 from .score_functions import evaluate_all
-from .score_names import DISCRIMINATOR
+from .score_names import DISCRIMINATOR, RULI, U_LIRA
 from .scores import ChunkReleases
 
 POWER_FAILURE_PROBABILITY = 0.05  # with which some stated power of a row on doing nothing may be too large
@@ -48,7 +50,10 @@ _TITLES = {
     "forget-margin": "Margin of the forgotten records",
     "forget-confidence": "Confidence in the forgotten records",
     DISCRIMINATOR: "Trained discriminator",
+    U_LIRA: "U-LiRA of the forgotten records",
+    RULI: "RULI of the forgotten records",
 }
+FITS: dict[str, Fit] = {DISCRIMINATOR: fit_logistic, U_LIRA: fit_gaussians, RULI: fit_kernels}
 
 Measured = dict[str, dict[str, Array]]  # release → score → values of the runs of a chunk
 Scored = dict[str, dict[str, TestRuns]]  # subject → score → test runs
@@ -60,11 +65,11 @@ class ScoreChoice:
 
     Attributes:
         selection: scores of the selection runs, by score.
-        discriminator: fitted on them, where it was asked for.
+        fitted: scores that were fitted on them, by score.
     """
 
     selection: dict[str, SelectionRuns]
-    discriminator: Discriminator | None = None
+    fitted: dict[str, FittedScore] = field(default_factory=dict)
 
 
 def measure_chunk(subject: Subject, design: Design, releases: ChunkReleases) -> Measured:
@@ -76,7 +81,7 @@ def measure_chunk(subject: Subject, design: Design, releases: ChunkReleases) -> 
 
 
 def choose_scores(parts: Sequence[Measured], everyone: Sequence[Defect]) -> dict[str, ScoreChoice]:
-    """Keep the scores of the selection runs, which choose the events, and fit a discriminator for each subject."""
+    """Keep the scores of the selection runs, which choose the events, and fit what is fitted for each subject."""
     if not any(parts):
         return {}
     whole = {
@@ -86,29 +91,29 @@ def choose_scores(parts: Sequence[Measured], everyone: Sequence[Defect]) -> dict
     found = {}
     for planted in everyone:
         released, reference = _sides(whole, planted)
-        selection = {
-            score: SelectionRuns(released[score], reference[score]) for score in released if score != DISCRIMINATOR
-        }
-        fitted = None
-        if DISCRIMINATOR in released:
-            features = SelectionFeatures(released[DISCRIMINATOR], reference[DISCRIMINATOR])
-            fitted, selection[DISCRIMINATOR] = fit_discriminator(features)
+        selection, fitted = {}, {}
+        for score in released:
+            if score in FITS:
+                features = SelectionFeatures(released[score], reference[score])
+                fitted[score], selection[score] = cross_fit(FITS[score], features)
+            else:
+                selection[score] = SelectionRuns(released[score], reference[score])
         found[planted.name] = ScoreChoice(selection, fitted)
     return found
 
 
 def score_test_chunk(measured: Measured, chosen: Mapping[str, ScoreChoice], everyone: Sequence[Defect]) -> Scored:
-    """The scores of a chunk of test runs; features of the discriminator end here."""
+    """The scores of a chunk of test runs; features of fitted scores end here."""
     found: Scored = {}
     for planted in everyone if chosen else ():
         released, reference = _sides(measured, planted)
         own = found[planted.name] = {}
         for score in released:
-            discriminator = chosen[planted.name].discriminator
-            if score == DISCRIMINATOR and discriminator is not None:
-                own[score] = discriminator.scores(TestFeatures(released[score], reference[score]))
-            else:
+            fitted = chosen[planted.name].fitted.get(score)
+            if fitted is None:
                 own[score] = TestRuns(released[score], reference[score])
+            else:
+                own[score] = fitted.scores(TestFeatures(released[score], reference[score]))
     return found
 
 

@@ -3,9 +3,7 @@
 import argparse
 import os
 import platform
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from statistics import median
@@ -27,20 +25,8 @@ from methods.qiao2025hessianfree import HessianFree
 from unlearning.ledger import Ledger
 from unlearning.streams import Streams
 
-ROUNDS = 3
-
-
-def ratio(slow: Callable[[], float], fast: Callable[[], float]) -> tuple[float, float, float]:
-    """Median seconds per model of both, run in turn, and the median of the paired ratios."""
-    pairs = [(slow(), fast()) for _ in range(ROUNDS)]
-    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
-
-
-def timed(run: Callable[[], object], models: int) -> float:
-    """Seconds per model."""
-    started = time.perf_counter()
-    run()
-    return (time.perf_counter() - started) / models
+from .attack_speed import attack_rows
+from .ratios import ROUNDS, milliseconds, ratio, timed
 
 
 def one_model(task: Task, replica: int) -> torch.Tensor:
@@ -74,7 +60,13 @@ def fleet_row(name: str, objective: Objective, replicas: int) -> list[str]:
         lambda: timed(lambda: [one_model(task, k) for k in range(3)], 3),
         lambda: timed(lambda: train(task, task.everyone(replicas), streams=streams), replicas),
     )
-    return [f"training fleet of {replicas}, {name}", "one model after another", _ms(slow), _ms(fast), f"{times:.1f}×"]
+    return [
+        f"training fleet of {replicas}, {name}",
+        "one model after another",
+        milliseconds(slow),
+        milliseconds(fast),
+        f"{times:.1f}×",
+    ]
 
 
 def minimiser_row() -> list[str]:
@@ -100,7 +92,7 @@ def minimiser_row() -> list[str]:
             lambda: timed(lambda: train(task, members, streams=Streams(0, tuple(range(replicas)))), replicas),
         )
     what = f"exact minimiser, {replicas} training sets"
-    return [what, "scikit-learn newton-cholesky", _ms(slow), _ms(fast), f"{times:.1f}×"]
+    return [what, "scikit-learn newton-cholesky", milliseconds(slow), milliseconds(fast), f"{times:.1f}×"]
 
 
 def hessian_free_row() -> list[str]:
@@ -120,8 +112,8 @@ def hessian_free_row() -> list[str]:
     return [
         "Hessian-free vector and certificate of a request",
         "one retraining",
-        _ms(fast),
-        _ms(slow),
+        milliseconds(fast),
+        milliseconds(slow),
         f"{1 / times:.2f}×",
     ]
 
@@ -157,7 +149,13 @@ def precomputation_row(name: str, objective: Objective) -> list[str]:
         lambda: timed(lambda: HessianFree("all").learn(task, everyone, streams=streams), task.rows),
     )
     what = f"Hessian-free vectors and norms of all {task.rows} records, {name}, per record"
-    return [what, "one double-backward product per record and step", _ms(slow), _ms(fast), f"{times:.1f}×"]
+    return [
+        what,
+        "one double-backward product per record and step",
+        milliseconds(slow),
+        milliseconds(fast),
+        f"{times:.1f}×",
+    ]
 
 
 def deletion_row() -> list[str]:
@@ -182,8 +180,8 @@ def deletion_row() -> list[str]:
     return [
         what,
         "one copy of 11 M numbers",
-        _ms(median(c for c, _ in pairs)),
-        _ms(median(d for _, d in pairs)),
+        milliseconds(median(c for c, _ in pairs)),
+        milliseconds(median(d for _, d in pairs)),
         f"{times:.2f} copies",
     ]
 
@@ -202,7 +200,7 @@ def set_sum_row() -> list[str]:
         lambda: timed(lambda: train(task, ~request, streams=streams), replicas),
     )
     what = "Hessian-free vector of a request, tanh network 64-64-10"
-    return [what, "one retraining", _ms(fast), _ms(slow), f"{times:.1f} retrainings"]
+    return [what, "one retraining", milliseconds(fast), milliseconds(slow), f"{times:.1f} retrainings"]
 
 
 def cubic_row(size: int = 2000) -> list[str]:
@@ -219,11 +217,13 @@ def cubic_row(size: int = 2000) -> list[str]:
         lambda: timed(lambda: dense_step(hessian, gradient, 5.0), 1),
         lambda: timed(lambda: torch.linalg.eigh(hessian), 1),
     )
-    return [f"cubic step, P = {size}", "one eigendecomposition", _ms(fast), _ms(slow), f"{1 / times:.2f}×"]
-
-
-def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.1f} ms"
+    return [
+        f"cubic step, P = {size}",
+        "one eigendecomposition",
+        milliseconds(fast),
+        milliseconds(slow),
+        f"{1 / times:.2f}×",
+    ]
 
 
 def main() -> None:
@@ -242,6 +242,7 @@ def main() -> None:
         precomputation_row("tanh network 64-64-10", Network(mlp(64, [64], 10), 0.01)),
         deletion_row(),
         cubic_row(),
+        *attack_rows(),
     ]
     header = ["work", "against", "against, per model", "ours, per model", "ratio"]
     lines = [header, ["---"] * len(header), *rows]

@@ -1,7 +1,7 @@
 """From a checked plan to tasks, methods and designs: the only place where the plan's words become objects."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from audit.bounds.identification import Game
-from audit.design import Design, IdentificationDesign, line_weights
+from audit.design import Design
 from audit.fleet import Subject
-from audit.score_names import SHIPPED_SCORES
 from audit.worst_request import Search
 from learning.data import Dataset
 from learning.networks import Network, mlp
@@ -24,8 +22,9 @@ from unlearning.gaussian import mu_of_epsilon_delta, noise_scale_upper
 from unlearning.protocols import AnyMethod, ChecksTask, HasFailureProbability, HasPriorSensitivity
 from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
+from .evidence import attack_design, controls_of, identification_design, lines_of, own_attacks, own_scores
 from .loader import load_dataset, make_method, resolve_code, target_from_here
-from .plan import IdentificationSpec, Plan, RowSpec, TaskSpec, check_requests, request_size
+from .plan import Plan, RowSpec, TaskSpec, check_requests, request_size
 from .registry import registered_methods
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -109,16 +108,16 @@ def build(
         )
         for name, spec in plan.tasks.items()
     }
-    controls = sum(len(_controls(row)) * len(_lines(row)) for row in plan.rows)
+    controls = sum(len(controls_of(row)) * len(lines_of(row)) for row in plan.rows)
     rows = []
     for position, spec in enumerate(plan.rows):
         method_class = code.get(spec.method)
         if method_class is None:
             raise PlanError(f"rows[{position}].method must be one of {', '.join(shipped)}, got {spec.method!r}.")
         method = make_method(method_class, spec.parameters, where=f"rows[{position}]")
-        scores = _own_scores(spec, code, f"rows[{position}]")
+        scores, attacks = own_scores(spec, code, f"rows[{position}]"), own_attacks(spec, code, f"rows[{position}]")
         row = _row(plan, position, method, tasks[spec.task], requests[spec.task], controls)
-        rows.append(replace(row, subject=replace(row.subject, scores=scores)))
+        rows.append(replace(row, subject=replace(row.subject, scores=scores, attacks=attacks)))
     named = {spec.method for spec in plan.rows} - shipped.keys()
     own = {name: (defined or {}).get(name) or target_from_here(name, plan.folder) for name in named}
     return Built(plan, tasks, requests, rows, own)
@@ -238,10 +237,11 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
         release_calls=spec.release_calls,
         failure_probability=share,
         control_failure_probability=plan.control_failure_probability / max(1, controls),
-        controls=_controls(spec),
+        controls=controls_of(spec),
         scores=spec.scores,
         until_refuted=spec.until is not None,
-        identification=_identification(spec, size, task.rows, where) if "D" in spec.rungs else None,
+        identification=identification_design(spec, size, task.rows, where) if "D" in spec.rungs else None,
+        attacks=attack_design(spec, size, task.rows, where, gaussian=declared.gaussian_noise, policy=policy),
     )
     subject = Subject(spec.name, method, task, tuple(ids), reference, plan.seed, wanted.parts)
     search = None
@@ -249,56 +249,6 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
         search = Search(size, wanted.random, wanted.seeds, wanted.steps, wanted.swaps)
     chunk = min(replicas_per_chunk(task), -(-design.test // _CHUNKS))
     return BuiltRow(spec, subject, design, calibration, chunk, search)
-
-
-def _own_scores(spec: RowSpec, code: Mapping[str, Any], where: str) -> tuple[tuple[str, Callable[..., Any]], ...]:
-    """Functions of the scores that are the user's own."""
-    found = []
-    for position, name in enumerate(spec.scores):
-        if name in SHIPPED_SCORES:
-            continue
-        if not callable(code[name]) or isinstance(code[name], type):
-            raise PlanError(
-                f"{where}.scores[{position}] must name a function score(parameters, context), got {name}, "
-                f"a {type(code[name]).__name__}."
-            )
-        found.append((name, code[name]))
-    return tuple(found)
-
-
-def _lines(spec: RowSpec) -> dict[str, float]:
-    return line_weights(frozenset(spec.rungs), spec.scores, until_refuted=spec.until is not None)
-
-
-def _controls(spec: RowSpec) -> tuple[str, ...]:
-    """Defects that some line of the row can see: rung A knows the weights and needs no control."""
-    if "C" in spec.rungs:
-        return spec.controls
-    seen = {"tenth-noise", "half-noise", "frozen-noise", "retrained"} if "B" in spec.rungs else set()
-    return tuple(c for c in spec.controls if c in seen | ({"no-op", "retrained"} if "D" in spec.rungs else set()))
-
-
-def _identification(spec: RowSpec, size: int, rows: int, where: str) -> IdentificationDesign:
-    """The game of rung D: what the plan leaves out is three names for every four members, and shadows for a fit."""
-    asked = spec.identification or IdentificationSpec()
-    fixed = asked.sampling == "fixed"
-    candidates = (asked.candidates or 2 * size) if fixed else size
-    if fixed and not size < candidates < rows:
-        raise PlanError(
-            f"{where}.identification.candidates must be between {size + 1} (the request has {size} records) and "
-            f"{rows - 1}, got {candidates}. Request fewer records."
-        )
-    guesses = asked.guesses or math.ceil(0.75 * size)
-    if guesses > candidates:
-        raise PlanError(f"{where}.identification.guesses must be at most {candidates} candidates, got {guesses}.")
-    game = Game(asked.sampling, candidates, guesses, asked.runs, size if fixed else None)
-    shadows = asked.shadows or 2 * candidates + 8
-    if shadows < candidates + 4:
-        raise PlanError(
-            f"{where}.identification.shadows must be at least {candidates + 4} for {candidates} candidates, got "
-            f"{shadows}. Leave it out."
-        )
-    return IdentificationDesign(game, shadows)
 
 
 def _failure_probability(spec: RowSpec, method: AnyMethod, where: str) -> float:

@@ -2,11 +2,10 @@
 
 import inspect
 import io
-import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,16 +14,15 @@ from rich.table import Table
 from unlearning.errors import BadScores, CertunlearnError, HiddenPackage, PlanError, RecordError
 
 from . import __version__
+from .auditing import audit_to, built_plan, cores
 from .check_command import check
 from .interruption import Interruption
 from .new_method_command import new_method
 from .power_command import power
 from .replay_command import replay
 from .scores_command import scores
-from .summary import explain, summary, wide_console
-
-if TYPE_CHECKING:
-    from .building import Built
+from .summary import explain, wide_console
+from .sweep_command import sweep
 
 app = typer.Typer(
     add_completion=False,
@@ -126,28 +124,9 @@ def audit(
         Exit: always, with the exit status.
     """
     from .circumstances import exit_status
-    from .output import check_output, write_output
-    from .progress import Bars
-    from .running import plan_sha256, run_plan
 
-    built = _built(plan, device, seed, replicas, data, define, trust)
-    check_output(out, plan_sha256(built.plan), fresh=fresh)
-    workers = jobs or _cores()
-    if built.rows[0].subject.task.device.type == "cuda":
-        workers = 1
-    with Bars([row.spec.name for row in built.rows], quiet=quiet) as bars:
-
-        def progress(row: str, phase: str, done: int, total: int) -> None:
-            Interruption.check()
-            bars.advance(row, phase, done, total)
-
-        record, arrays = run_plan(built, jobs=workers, out=out, progress=progress)
-        Interruption.check()
-        bars.say("writing the reports")
-        check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
-        written = write_output(out, record, arrays)
-    if not quiet:
-        summary(record, written)
+    built = built_plan(plan, device, seed, replicas, data, define, trust)
+    record = audit_to(built, out, jobs=jobs, fresh=fresh, quiet=quiet)
     explain(record)
     raise typer.Exit(exit_status(record))
 
@@ -166,7 +145,7 @@ def plan_(
     """Show a plan: its rows, what it will train, and what that will cost."""
     from .costs import estimate
 
-    built = _built(plan, device, seed, replicas, data, define, trust)
+    built = built_plan(plan, device, seed, replicas, data, define, trust)
     costs = estimate(built)
     table = Table(title=built.plan.title, title_justify="left")
     for name, justify in (("row", "left"), ("method", "left"), ("claim", "left"), ("σ", "right")):
@@ -186,12 +165,11 @@ def plan_(
         )
     console = wide_console()
     console.print(table)
-    cores = _cores()
-    total = sum(cost.seconds for cost in costs)
+    total, usable = sum(cost.seconds for cost in costs), cores()
     models, largest = sum(cost.models for cost in costs), max(cost.bytes for cost in costs) / 2**20
     console.print(
-        f"{models} models, about {total:.0f} core seconds ({total / cores:.0f} s on {cores} cores), {largest:.0f} MiB "
-        "per process. Rough: good to a factor of three."
+        f"{models} models, about {total:.0f} core seconds ({total / usable:.0f} s on {usable} cores), "
+        f"{largest:.0f} MiB per process. Rough: good to a factor of three."
     )
     console.print("The plan is valid." if check else "The plan is valid. Nothing was run; `certunlearn audit` runs it.")
 
@@ -223,6 +201,7 @@ app.command()(power)
 app.command()(check)
 app.command()(replay)
 app.command()(new_method)
+app.command()(sweep)
 
 
 @app.command()
@@ -238,34 +217,3 @@ def schema() -> None:
 
 for _command in app.registered_commands:  # what a command raises is for those who read its code
     _command.help = (inspect.getdoc(_command.callback) or "").partition("\n\nRaises:")[0]
-
-
-def _built(
-    path: Path,
-    device: str,
-    seed: int | None,
-    replicas: int | None,
-    data: Path | None,
-    define: list[str] | None,
-    trust: bool,
-) -> "Built":
-    from .loader import parse_definitions
-    from .plan import read_plan
-
-    defined = parse_definitions(define or [])
-    plan = read_plan(path, defined=defined)
-    if seed is not None:
-        plan = plan.with_seed(seed)
-    if replicas is not None:
-        plan = plan.with_replicas(replicas)
-    from .building import build
-    from .devices import chosen_device
-
-    return build(plan, device=chosen_device(device), data=data, trust=trust, defined=defined)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

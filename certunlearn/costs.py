@@ -24,6 +24,7 @@ _UNLEARNING = {
 _NETWORK = 1.6  # automatic differentiation against closed form
 _STEP_OVERHEAD = 4e-4  # seconds per step of a chunk, whatever its size
 _SMALL_PROBLEM, _FIXED_PROBLEMS, _LAWS = 0.015, 14, 2  # seconds each, in the search for a broken bound
+_ATTACK = 0.7  # seconds of one attack on three kinds of models
 _BASE_BYTES = 400 * 2**20  # interpreter and libraries, per process
 
 
@@ -75,7 +76,7 @@ def _row(row: BuiltRow) -> RowCost:
         work = 12 * task.rows * size * size  # a dozen Hessians
         models, trainings = 3 * chunks, 3 * chunks
         seconds = trainings * work / _RATE
-    if design.rungs == {"D"}:
+    if design.only_plays:
         models, seconds, runs = 0, 0.0, 0
     if row.search is not None:
         searching = search_models(row.search, task.dataset.classes, one_model=row.subject.one_model)
@@ -86,6 +87,11 @@ def _row(row: BuiltRow) -> RowCost:
         game = design.identification.shadows + design.identification.game.runs
         models += 2 * game
         seconds += game * (learning + factor) * work / _RATE
+    if design.attacks is not None:
+        asked = design.attacks
+        runs_of_game = (asked.shadows + asked.targets) * len(asked.seeds)
+        models += 3 * runs_of_game
+        seconds += runs_of_game * (1 + learning + factor) * work / _RATE + _ATTACK * len(asked.keys) * len(asked.seeds)
     seconds += (1 + len(design.controls)) * (runs * 3 + design.release_calls) * size / 5e7
     working = row.chunk * 8 * (12 * size + 6 * getattr(task.recipe, "batch_size", task.rows) * width)
     kept = selection * size * 8 * (10 + len(design.controls))

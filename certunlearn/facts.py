@@ -208,6 +208,7 @@ def row_facts(
         quantities=[_quantity(one, built) for one in findings.diagnostics],
         identification=findings.identification,
         wealth=findings.wealth,
+        attacks=findings.attacks,
         shares=findings.shares,
         request=None if searched is None else request_facts(searched),
         bound_search=bound_search,
@@ -283,10 +284,12 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
 def _replicas(design: Design) -> dict[str, int]:
     """Runs by what they are for."""
     found = {}
-    if design.rungs != {"D"}:
+    if not design.only_plays:
         found["test"] = design.test
     if design.compares:
         found["selection"] = design.selection
     if design.identification is not None:
         found |= {"game": design.identification.game.runs, "shadow": design.identification.shadows}
+    if design.attacks is not None:
+        found |= {"attacked": design.attacks.targets, "attack shadow": design.attacks.shadows}
     return found

@@ -71,7 +71,7 @@ def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step
     features, labels = task.features(), task.labels()
     parameters = task.objective.initial(streams.generators("initial")).to(task.device, task.dtype)
     parameters = project(parameters, recipe.radius)
-    direction = _direction(recipe, parameters)
+    direction = descent_direction(recipe, parameters)
     diverged = torch.full((len(streams),), -1, device=task.device)
     step_size, index = recipe.step_size, 0
     for drawn in orders(task, streams):
@@ -93,7 +93,7 @@ def sgd_steps(task: Task, members: Tensor, *, streams: Streams) -> Iterator[Step
         _refuse_diverged(task, diverged, streams)
 
 
-def _direction(recipe: Descent, parameters: Tensor) -> Callable[[Tensor], Tensor]:
+def descent_direction(recipe: Descent, parameters: Tensor) -> Callable[[Tensor], Tensor]:
     """What a step subtracts, η apart, as a function of the gradient [K, P]; the memory of earlier gradients inside."""
     if isinstance(recipe, SGD):
         velocity = torch.zeros_like(parameters)

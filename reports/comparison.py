@@ -2,7 +2,9 @@
 
 from unlearning.record import Evidence, Row
 
-from . import figures
+from . import attack_figures, figures
+from .attack_readings import Choice, both_versions, contests, one_version, regimes, strongest
+from .attack_tables import interval_cell
 from .document import Block, Cell, Column, Figure, Section, Table
 from .numerals import MISSING, exact, number, percent
 from .readings import accuracy, achieved_epsilon, detectable, epsilon_lower, noop_epsilon, standing
@@ -118,6 +120,68 @@ def accuracy_table(evidence: Evidence) -> Table:
     return Table("Mean accuracy over replicas, in percent.", columns, tuple(rows))
 
 
+def attacks_table(evidence: Evidence) -> Table:
+    """Per row: gaps of the strongest attack of each kind to retrained, and whether doing nothing was caught."""
+    columns = (
+        Column("Row", "text", 1.8),
+        Column("MIA-L gap"),
+        Column("AUC unlearned"),
+        Column("AUC doing\u00a0nothing"),
+        Column("by", "text", 1.3),
+        Column("MIA-U gap"),
+        Column("AUC unlearned"),
+        Column("by", "text", 1.3),
+    )
+    rows = tuple((_name(place, row), *_attacked(row)) for place, row in enumerate(evidence.rows, start=1))
+    caption = (
+        "Strongest attack with one released model (MIA-L, U-LiRA) and with both versions (MIA-U), and its gap to the "
+        "same attack on retrained models, with intervals over runs. At a gap of 0 unlearned models tell what retrained "
+        f"ones do. {MISSING}: not run."
+    )
+    return Table(caption, columns, rows)
+
+
+def _attacked(row: Row) -> tuple[Cell, ...]:
+    found = row.attacks
+    seeds = regimes(found) if found is not None else []
+    own = contests(found, seeds[0]) if found is not None and seeds else []
+    one, both = strongest(one_version(own)), strongest(both_versions(own))
+    return (*_gap(one), _auc(one, "original"), _by(one), *_gap(both), _by(both))
+
+
+def _gap(choice: Choice | None) -> tuple[Cell, Cell]:
+    return interval_cell(choice.contest.results["unlearned"].gap if choice else None), _auc(choice, "unlearned")
+
+
+def _auc(choice: Choice | None, model: str) -> Cell:
+    result = choice.contest.results.get(model) if choice else None
+    return interval_cell(result.auc if result else None)
+
+
+def _by(choice: Choice | None) -> Cell:
+    if choice is None:
+        return Cell(MISSING)
+    where = "on shadow runs" if choice.beforehand else "on these runs, so biased upward"
+    return Cell(choice.contest.title, f"chosen of {choice.tried} {where}" if choice.tried > 1 else "")
+
+
+def _attack_blocks(evidence: Evidence) -> list[Block]:
+    """What attackers get by row, and by noise where several rows were swept."""
+    attacked = [row.attacks for row in evidence.rows if row.attacks is not None]
+    blocks: list[Block] = [attacks_table(evidence)] if attacked else []
+    if sum(bool(found.sweep) for found in attacked) > 1:
+        blocks.append(
+            Figure(
+                attack_figures.sweeps(evidence.rows, "sweeps"),
+                "How noise buys privacy, and what it costs: AUC of an attack (above) and accuracy of unlearned models "
+                "on the holdout (below) against the noise scale, with intervals, by row. Dotted: the same attack where "
+                "nothing was unlearned. Of each row the attack is drawn that sees doing nothing best.",
+                "Lines of AUC and accuracy by noise scale, one for each row; the numbers are in the rows’ tables.",
+            )
+        )
+    return blocks
+
+
 def comparison(evidence: Evidence) -> Section:
     """The section that compares all rows."""
     picture = Figure(
@@ -140,4 +204,5 @@ def comparison(evidence: Evidence) -> Section:
             "are in the table above.",
         )
         blocks.insert(2, reach)
+    blocks += _attack_blocks(evidence)
     return Section("comparison", "How do the rows compare?", tuple(blocks))

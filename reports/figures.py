@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from unlearning.record import BoundSearch, ClaimFacts, Evidence, Histogram, Row, TradeOffCurve, Wealth
-from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff, TradeOff
+from unlearning.tradeoff import GaussianTradeOff
 
 from .drawing import (
     BOUND,
@@ -28,7 +28,7 @@ from .drawing import (
     style,
     to_svg,
 )
-from .readings import achieved_epsilon, epsilon_lower, from_files, is_doing_nothing, noop_epsilon
+from .readings import achieved_epsilon, claimed, epsilon_lower, from_files, is_doing_nothing, noop_epsilon
 from .text import printable
 
 _MOST_POINTS, _END_POINTS = 200, 40  # of a curve: evenly, and more where logarithms enlarge
@@ -231,13 +231,6 @@ def wealth(facts: Wealth, salt: str) -> str:
         axes.set_ylabel("log₁₀ wealth")
         legend_above(figure, axes, 4)
         return to_svg(figure, salt)
-
-
-def claimed(claim: ClaimFacts) -> TradeOff:
-    """The trade-off function that a claim states."""
-    if claim.kind == "gaussian" and claim.mu is not None:
-        return GaussianTradeOff(claim.mu)
-    return EpsilonDelta(min(claim.epsilon, 700.0), claim.delta, claim.directions)
 
 
 def shorten(text: str, most: int = 34) -> str:

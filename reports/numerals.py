@@ -35,6 +35,20 @@ def number(value: float | None, digits: int = 3, rounding: str = "nearest") -> s
     return _typeset(f"{mantissa:f}·10") + str(exponent).translate(_SUPERSCRIPT)
 
 
+def fixed(value: float | None, places: int = 3, rounding: str = "nearest") -> str:
+    """Write a number with so many decimals, for columns of like numbers.
+
+    Guarantee: with `rounding` "down" the text is at most the value, with "up" at least.
+
+    >>> [fixed(v) for v in (None, 0.5, -0.0123, -0.0001)], fixed(0.0001, rounding="up")
+    (['—', '0.500', '−0.012', '0.000'], '0.001')
+    """
+    if value is None or not math.isfinite(value):
+        return number(value)
+    found = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), rounding=_ROUNDING[rounding])
+    return _typeset(f"{abs(found) if found == 0 else found:f}")
+
+
 def exact(value: float | None) -> str:
     """Write a number that somebody chose, as short as it was given; a computed one is rounded.
 

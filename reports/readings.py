@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unlearning.claim import Status
 from unlearning.record import Accuracy, ClaimFacts, Constant, Evidence, Line, Row
-from unlearning.tradeoff import Directions
+from unlearning.tradeoff import Directions, EpsilonDelta, GaussianTradeOff, TradeOff
 from unlearning.verdict import Outcome, Verdict
 
 RUNGS = {
@@ -132,6 +132,13 @@ def accuracy(row: Row, *names: str) -> Accuracy | None:
     """The accuracies of the first model found under one of these names."""
     known = {a.model.strip().lower(): a for a in row.accuracies}
     return next((known[name] for name in names if name in known), None)
+
+
+def claimed(claim: ClaimFacts) -> TradeOff:
+    """The trade-off function that a claim states."""
+    if claim.kind == "gaussian" and claim.mu is not None:
+        return GaussianTradeOff(claim.mu)
+    return EpsilonDelta(min(claim.epsilon, 700.0), claim.delta, claim.directions)
 
 
 def guess_probability(claim: ClaimFacts) -> float:

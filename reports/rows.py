@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from unlearning.record import Row, TriedAgain
 
 from . import figures
+from .attacks import attacks_section
 from .distances import bound_section
-from .document import Block, Bullets, Cell, Column, Details, Facts, Figure, Paragraph, Section, Table
+from .document import Block, Bullets, Details, Facts, Figure, Paragraph, Section
 from .evidence import answer, evidence
 from .naming import named
 from .numerals import MISSING, count, exact, number
@@ -44,7 +45,7 @@ def row_section(row: Row, place: int, replays: Mapping[str, TriedAgain]) -> Sect
     if row.differs:
         blocks += [Paragraph("", "Differs from the paper"), Bullets(tuple(row.differs))]
     asked = (_promised(row, anchor), bound_section(row, anchor, replays), _noise(row, anchor), _told(row, anchor))
-    sections = (*asked, *_named(row, anchor), *_attacked(row, anchor))
+    sections = (*asked, *_named(row, anchor), *attacks_section(row, anchor))
     return Section(anchor, row.name, tuple(blocks), sections, label=f"Row {place}")
 
 
@@ -107,7 +108,7 @@ def _noise(row: Row, anchor: str) -> Section:
 
 
 def _told(row: Row, anchor: str) -> Section:
-    lines = [line for line in row.lines if line.subject not in ("bound", "noise", "attack") and line.rung != "D"]
+    lines = [line for line in row.lines if line.subject not in ("bound", "noise", "attack") and line.rung not in "DE"]
     blocks: list[Block] = [Paragraph(answer(lines, "about the claim by a retrained model"), "Answer.")]
     power = best_noop_power(row)
     if power is None:
@@ -177,30 +178,3 @@ def _named(row: Row, anchor: str) -> tuple[Section, ...]:
         return ()
     blocks = [Paragraph(answer(lines, "about the records"), "Answer."), *named(row), *evidence(lines)]
     return (Section(f"{anchor}-named", "Can the forgotten records be named?", tuple(blocks)),)
-
-
-def _attacked(row: Row, anchor: str) -> tuple[Section, ...]:
-    """What rung E showed, where it was asked for."""
-    lines = [line for line in row.lines if line.subject == "attack"]
-    if not lines:
-        return ()
-    columns = (Column("Attack", "text", 2.4), Column("value"), Column("from"), Column("to"), Column("runs"))
-    cells = tuple(
-        (
-            Cell(line.title),
-            *(Cell(number(v)) for v in (line.statistic, line.derivation.get("lower"), line.derivation.get("upper"))),
-            Cell(count(line.runs_released)),
-        )
-        for line in lines
-    )
-    intro = (
-        "An attacker who sees one released model calls a record a member where its loss is small. The table shows the "
-        "area under the attacker’s curve (AUC), forgotten records against as many held-out ones: ½ says that nothing "
-        "can be told. The two sets need not be alike, so that retrained models are the measure: what unlearning left "
-        "behind is the difference to them. Shown only: it decides nothing."
-    )
-    blocks: list[Block] = [Paragraph(intro, "How."), Table("Attacks, with intervals over runs.", columns, cells)]
-    reasons = [f"{line.title}: {ended(line.reason)}" for line in lines if line.reason]
-    if reasons:
-        blocks.append(Bullets(tuple(reasons)))
-    return (Section(f"{anchor}-attacked", "What does a simple attacker see?", tuple(blocks)),)

@@ -64,6 +64,11 @@ GLOSSARY = (
     ("Lower bound on ε", "every smaller ε is contradicted, except with the failure probability stated."),
     ("Power", "probability that this audit would have found a breach of a given size."),
     ("Replica", "one of several models trained alike with their own seeds."),
+    ("AUC", "probability that an attack ranks a forgotten record above one never learned: ½ is guessing, 1 certainty."),
+    (
+        "MIA-L, MIA-U",
+        "telling forgotten records from records never learned, by one released model or those before and after.",
+    ),
     ("Control", "a defect planted on purpose, or a retrained model in disguise, that tests the audit."),
     ("Failure probability", "probability that a true promise is refuted by bad luck."),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from .errors import RecordError
+from .record_attacks import Attacks
 from .record_facts import (
     BoundSearch,
     BrokenBound,
@@ -259,6 +260,7 @@ class Row(Value):
     remarks: list[str] = Field(default_factory=list, description="what a reader must know of how the evidence arose")
     identification: Identification | None = Field(default=None, description="the game of rung D")
     wealth: Wealth | None = Field(default=None, description="where the row stops once it refutes")
+    attacks: Attacks | None = Field(default=None, description="rung E: what attacks on released models found")
     failure_probability: float
     shares: dict[str, float] = Field(description="how the failure probability is divided over the lines")
     request: RequestFacts | None = Field(default=None, description="where the row searched for its request")

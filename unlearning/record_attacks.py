@@ -53,7 +53,9 @@ class AttackResult(Value):
     negatives: int
     run_aucs: list[float] = Field(description="AUC of each run, ties half")
     auc: Interval
-    gap: Interval | None = Field(description="less the same attack on retrained models, paired by run")
+    gap: Interval | None = Field(
+        description="less the same attack on retrained models, paired by run; MIA-U: by one fit to pairs of both kinds"
+    )
     balanced_accuracy: Interval | None = Field(description="at the threshold that shadow runs chose")
     threshold: float | None = Field(default=None, description="that threshold")
     chance_upper: float = Field(description="P(AUC as large or larger) for models that do not depend on who is who, ≤")
@@ -61,6 +63,9 @@ class AttackResult(Value):
     auc_allowed: float | None = Field(description="largest mean AUC of any attack under the claim: 1 − f(½)")
     failure_probability: float = Field(description="of auc_lower, and the level of catching")
     power: float | None = Field(default=None, description="of catching, stated from shadow runs beforehand")
+    shadow_auc: Interval | None = Field(
+        default=None, description="of shadow runs out of fold: the choice among attacks that no target run has seen"
+    )
     caught: bool = Field(description="chance_upper at most failure_probability")
     points: list[OperatingPoint]
     roc_false: list[float] = Field(description="false-positive rates of the pooled scores, thinned")
@@ -90,6 +95,9 @@ class PerRecord(Value):
     right: list[int]
     answers: list[int]
     quantiles: dict[str, float] = Field(description="of the share of right answers over candidates, by level")
+    guessing: float = Field(
+        default=0.5, description="share of right answers of who always answers the same: max(k, m − k)/m"
+    )
     groups: list[RecordGroup] = Field(default_factory=list)
 
 
@@ -118,6 +126,11 @@ class Reconstruction(Value):
     difference: Interval = Field(description="the same for public records whose predictions changed most")
     cosines: list[float]
     above_average: int = Field(description="runs in which it beats both baselines")
+    gap: Interval | None = Field(default=None, description="less the same where nothing is unlearned, paired by run")
+    gap_allowed: float | None = Field(
+        default=None, description="largest mean gap of any attack given the models before noise: mean of 2Φ(d/2σ) − 1"
+    )
+    refused: int = Field(default=0, description="runs that released the reference: over budget")
     seconds: float | None = None
 
 
@@ -131,6 +144,7 @@ class Measure(Value):
     nothing: float | None = Field(default=None, description="its value for two equal models, where there is one")
     models: dict[str, Interval] = Field(description="by kind of model")
     undefined: dict[str, int] = Field(default_factory=dict, description="runs without a value, by kind of model")
+    capped: dict[str, int] = Field(default_factory=dict, description="runs whose value is the limit it was counted to")
 
 
 class SweepPoint(Value):

@@ -1,11 +1,11 @@
 """What an attack is: fitted on shadow runs, it gives every candidate of a target run a score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
-from .runs import Array, FitRuns, ScoreRuns, held_out
+from .runs import FIRST, Array, FitRuns, ScoreRuns, held_out
 
 Family = Literal["MIA-L", "MIA-U", "U-LiRA"]
 FOLDS = 4
@@ -52,14 +52,18 @@ class Attack(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guarded:
-    """A fitted attack that refuses to score what it was fitted on.
+    """A fitted attack that refuses to score what it was fitted on, and sees of a run what an adversary sees.
+
+    That is the outputs of the model it attacks, and for MIA-U those of the first release; never who was forgotten.
 
     Attributes:
         attack: the fitted one.
+        family: of the attack.
         seen: names of the runs it was fitted on.
     """
 
     attack: Fitted
+    family: Family
     seen: frozenset[str]
 
     def scores(self, runs: ScoreRuns, model: str) -> Array:
@@ -73,12 +77,23 @@ class Guarded:
             raise TypeError(f"an attack must score ScoreRuns, got {type(runs).__name__}: it has learned from those.")
         if known := self.seen.intersection(runs.names):
             raise ValueError(f"an attack must be scored on runs it was not fitted on, got {min(known)!r}.")
-        found = np.asarray(self.attack.scores(runs, model), dtype=np.float64)
+        found = np.asarray(self.attack.scores(self._view(runs, model), model), dtype=np.float64)
         if found.shape != runs.members.shape or not np.isfinite(found).all():
             raise ValueError(
                 f"scores must be finite, one per candidate, shape {list(runs.members.shape)}, got {list(found.shape)}."
             )
         return found
+
+    def _view(self, runs: ScoreRuns, model: str) -> ScoreRuns:
+        """The runs with the forgotten candidates hidden: the first ones, as many as there are, in their place."""
+        hidden = np.arange(runs.members.shape[1]) < runs.members.sum(1, keepdims=True)
+        kinds = {model, FIRST} & set(runs.logits) if self.family == "MIA-U" else {model}
+        return replace(
+            runs,
+            members=hidden,
+            logits={kind: runs.of(kind) for kind in sorted(kinds)},
+            population={kind: runs.population[kind] for kind in sorted(kinds)},
+        )
 
 
 def fit_attack(attack: Attack, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Guarded:
@@ -89,7 +104,7 @@ def fit_attack(attack: Attack, runs: FitRuns, model: str, *, generator: np.rando
     """
     if not isinstance(runs, FitRuns):
         raise TypeError(f"an attack must be fitted on FitRuns, got {type(runs).__name__}.")
-    return Guarded(attack.fit(runs, model, generator=generator), frozenset(runs.names))
+    return Guarded(attack.fit(runs, model, generator=generator), attack.family, frozenset(runs.names))
 
 
 def out_of_fold(attack: Attack, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Array:

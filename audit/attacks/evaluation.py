@@ -1,4 +1,8 @@
-"""One attack from shadow runs to results: fitted, its power stated, then scored on target runs it has not seen."""
+"""One attack from shadow runs to results: fitted, its power stated, then scored on target runs it has not seen.
+
+An attack that sees the original model as well (MIA-U) finds S in exact retraining too: the original depends on it. A
+certificate bounds the second release alone, so that it allows such an attack any AUC.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import chi2
 from scipy.stats import t as student
 
 from unlearning.record_attacks import AttackResult
@@ -13,6 +18,7 @@ from unlearning.tradeoff import TradeOff
 
 from ..bounds.bounded_mean import mean_lower
 from .attack import Attack, Guarded, fit_attack, out_of_fold
+from .differencing import gap_to_retrained
 from .measures import (
     auc_allowed,
     balanced_accuracies,
@@ -58,22 +64,15 @@ class Prepared:
         runs, shadows = len(members), self.shadow_aucs.size
         if shadows < 2:
             return 0.0
-        half = POWER_FAILURE_PROBABILITY / 2
-        deviation = float(self.shadow_aucs.std(ddof=1))
-        mean = float(self.shadow_aucs.mean()) - float(student.ppf(1 - half, shadows - 1)) * deviation / math.sqrt(
-            shadows
-        )
-        wide = deviation * math.sqrt((shadows - 1) / max(1e-12, _chi_square_quantile(half, shadows - 1)))
+        half, freedom = POWER_FAILURE_PROBABILITY / 2, shadows - 1
+        found = float(self.shadow_aucs.std(ddof=1))
+        mean = float(self.shadow_aucs.mean()) - float(student.ppf(1 - half, freedom)) * found / math.sqrt(shadows)
+        deviation = found * math.sqrt(freedom / float(chi2.ppf(half, freedom)))
         least = critical_auc(members, failure_probability)
         if least > 1:
             return 0.0
-        return float(ndtr((mean - least) / (wide / math.sqrt(runs)))) if wide > 0 else float(mean >= least)
-
-
-def _chi_square_quantile(probability: float, freedom: int) -> float:
-    from scipy.stats import chi2
-
-    return float(chi2.ppf(probability, freedom))
+        error = deviation / math.sqrt(runs)
+        return float(ndtr((mean - least) / error)) if error > 0 else float(mean >= least)
 
 
 def prepare(attack: Attack, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Prepared:
@@ -135,8 +134,9 @@ def attack_result(
         threshold=prepared.threshold,
         chance_upper=chance,
         auc_lower=mean_lower(aucs, failure_probability),
-        auc_allowed=auc_allowed(tradeoff),
+        auc_allowed=None if prepared.attack.family == "MIA-U" else auc_allowed(tradeoff),
         failure_probability=failure_probability,
+        shadow_auc=interval(prepared.shadow_aucs),
         power=prepared.power(members, failure_probability),
         caught=chance <= failure_probability,
         points=operating_points(scores, members),
@@ -159,6 +159,10 @@ def run_attack(
 ) -> list[AttackResult]:
     """One attack on every kind of model, retrained ones first: each attacked by what shadows of its kind taught.
 
+    The gap of an attack on one model is that of the AUCs: on retrained models it has mean ½ whatever it has learned. An
+    attack on pairs finds something there as well, more or less of it by the luck of its fit, which target runs do not
+    show: its gap is that of one fit to pairs of both kinds.
+
     Args:
         attack: the attack.
         shadows: to fit on.
@@ -172,6 +176,7 @@ def run_attack(
     """
     results: list[AttackResult] = []
     beside: Array | None = None
+    pairs = attack.family == "MIA-U"
     for model in ("retrained", *(m for m in models if m != "retrained")):
         prepared = prepare(attack, shadows, model, generator=generator)
         found = attack_result(
@@ -181,8 +186,11 @@ def run_attack(
             seeds=seeds,
             failure_probability=failure_probability,
             noise_factor=noise_factor,
-            retrained=beside,
+            retrained=None if pairs else beside,
         )
+        if pairs and model != "retrained":
+            gap = gap_to_retrained(attack, shadows, targets, model, generator=generator)
+            found = found.model_copy(update={"gap": gap})
         beside = np.asarray(found.run_aucs) if beside is None else beside
         results.append(found)
     return results

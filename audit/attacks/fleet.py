@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from learning.influence import same_run
+from unlearning.claim import Certificate
 from unlearning.protocols import State
 from unlearning.streams import Streams
 
@@ -21,7 +22,8 @@ from ..controls import HONEST, defect, release
 from ..design import Design
 from ..fleet import Array, Subject, numpy64
 from ..score_functions import class_logits
-from .runs import FitRuns, Mask, ScoreRuns
+from .behaviour import SAME_SEED, Measured, behaviour_chunk
+from .runs import FIRST, MODELS, FitRuns, Mask, ScoreRuns
 
 KEY = "attacks"
 Seeds = Literal["fresh", "one seed"]
@@ -49,10 +51,15 @@ class Game:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """What is left of one chunk: outputs by noise factor, and which replicas released the reference."""
+    """What is left of one chunk: outputs by noise factor, which replicas released the reference, how models behave.
+
+    And what the method's theorem says of the unlearned ones.
+    """
 
     runs: dict[float, FitRuns | ScoreRuns]
     refused: NDArray[np.bool_]
+    measured: Measured | None = None
+    certificate: Certificate | None = None
 
 
 def draw_members(subject: Subject, game: Game, role: Role, seeds: Seeds) -> Mask:
@@ -69,7 +76,14 @@ def attacked_ids(subject: Subject, game: Game) -> tuple[int, ...]:
 
 
 def attack_chunk(
-    subject: Subject, design: Design, game: Game, role: Role, seeds: Seeds, start: int, members: Mask
+    subject: Subject,
+    design: Design,
+    game: Game,
+    role: Role,
+    seeds: Seeds,
+    start: int,
+    members: Mask,
+    measures: bool = False,
 ) -> Chunk:
     """Learn, forget, retrain and release the runs start … of a role, and keep the models' outputs.
 
@@ -81,6 +95,7 @@ def attack_chunk(
         seeds: "fresh" or "one seed".
         start: number of the first run.
         members: S_j of these runs, [K, m].
+        measures: measure how the models behave, too, which takes the reference of the same seeds.
     """
     count = len(members)
     numbers = tuple(range(start, start + count))
@@ -89,9 +104,10 @@ def attack_chunk(
     streams = same_run(training, count) if seeds == "one seed" else training.child(role).select(numbers)
 
     def reference() -> State:
+        """The reference of the same seeds: what a certificate speaks of, and what is released where Δ is too large."""
         if seeds == "one seed":
             return model_of_rest(subject, ids, streams.select(streams.replicas[:1])).take([0] * count)
-        return model_of_rest(subject, ids, streams.child("retrained"))
+        return model_of_rest(subject, ids, streams)
 
     found = learn_and_forget(
         subject,
@@ -101,22 +117,35 @@ def attack_chunk(
         streams=streams,
         draws=training.child(role, "draws").select(numbers),
         reference=reference,
-        always=True,
+        always=measures or seeds == "one seed",
+    )
+    retrained = (
+        found.state("retrained") if seeds == "one seed" else model_of_rest(subject, ids, streams.child("retrained"))
     )
     names = tuple(f"{seeds}/{role}/{number}" for number in numbers)
     kind = FitRuns if role == "shadow" else ScoreRuns
     labels, outside = _labels(subject, ids, game)
+    states = {FIRST: found.original, "unlearned": found.unlearned, "original": found.original, "retrained": retrained}
+    if measures:
+        states[SAME_SEED] = found.state("retrained")
+
+    def released(model: str, factor: float) -> torch.Tensor:
+        """Parameters; the same normals at every factor: what differs is the noise scale alone."""
+        noise = subject.noise_streams(KEY, seeds, role, model, replicas=numbers)
+        planted = defect("no-op") if model == "original" else HONEST
+        return release(subject.method, planted, states[model], design.noise_scale * factor, streams=noise)
+
     runs: dict[float, FitRuns | ScoreRuns] = {}
     for factor in game.factors:
-        logits, population = {}, {}
-        for model in ("unlearned", "original", "retrained"):
-            # the same normals at every factor: what differs is the noise scale alone
-            noise = subject.noise_streams(KEY, seeds, role, model, replicas=numbers)
-            planted = defect("no-op") if model == "original" else HONEST
-            released = release(subject.method, planted, found.state(model), design.noise_scale * factor, streams=noise)
-            logits[model], population[model] = outputs(subject, ids, game, released)
+        seen = {model: outputs(subject, ids, game, released(model, factor)) for model in (FIRST, *MODELS)}
+        logits, population = ({model: both[part] for model, both in seen.items()} for part in (0, 1))
         runs[factor] = kind(names, members, labels, logits, population, outside)
-    return Chunk(runs, found.refused)
+    measured = None
+    if measures:
+        shown = {model: released(model, 1.0) for model in (*MODELS, SAME_SEED)}
+        before = {model: states[model].parameters for model in shown}
+        measured = behaviour_chunk(subject, ids, members, shown, before)
+    return Chunk(runs, found.refused, measured, found.certificate)
 
 
 def outputs(subject: Subject, ids: tuple[int, ...], game: Game, released: torch.Tensor) -> tuple[Array, Array]:

@@ -22,6 +22,7 @@ Q(E) = ½.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -103,6 +104,12 @@ def critical_auc(members: Mask, failure_probability: float) -> float:
         Above 1 where no AUC is telling enough.
     """
     sizes, counts = _sizes(members)
+    return _critical(tuple(map(tuple, sizes.tolist())), tuple(counts.tolist()), failure_probability)
+
+
+@lru_cache(maxsize=256)
+def _critical(pairs: tuple[tuple[float, ...], ...], numbers: tuple[float, ...], failure_probability: float) -> float:
+    sizes, counts = np.array(pairs), np.array(numbers)
     whole = float((counts * sizes.prod(1)).sum())
     low, high = 0.5, 1.0
     if _chernoff(0.5 * whole, sizes, counts) > failure_probability:
@@ -197,8 +204,8 @@ def roc(scores: Array, members: Mask) -> tuple[list[float], list[float]]:
     true = 1 - np.searchsorted(positives, order, "left") / positives.size
     false, true = np.concatenate([[0.0], false]), np.concatenate([[0.0], true])
     if false.size > _ROC_POINTS:
-        wanted = np.concatenate([[0.0], np.geomspace(1 / negatives.size, 1, _ROC_POINTS - 1)])
-        kept = np.unique(np.searchsorted(false, wanted, "right") - 1)
+        wanted = np.concatenate([[0.0], np.geomspace(1 / negatives.size, 1, _ROC_POINTS - 2)])
+        kept = np.unique([0, *(np.searchsorted(false, wanted, "right") - 1)])
         false, true = false[kept], true[kept]
     return false.tolist(), true.tolist()
 

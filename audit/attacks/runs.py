@@ -4,6 +4,9 @@ The game of every run: of m candidates, a drawn set S is learned with the rest R
 never learned. "original" is A(R ∪ S), "unlearned" U(A(R ∪ S), S), "retrained" A(R): all as released, with noise. The
 adversary must tell S from the other candidates. As S is drawn uniformly among the sets of its size, a model that does
 not depend on S, such as a retrained one, tells nothing: every attack has mean AUC ½ on it, whatever the records are.
+
+"first" is the original as released before the request, with noise of its own: what an adversary who kept it holds
+besides the attacked model. It depends on S, and so does every pair with it.
 """
 
 from collections.abc import Iterator
@@ -17,7 +20,8 @@ from unlearning.errors import BadScores
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-MODELS = ("unlearned", "original", "retrained")
+MODELS = ("unlearned", "original", "retrained")  # what is attacked
+FIRST = "first"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from .datasets import CsvSpec, DatasetSpec, EmbeddedSpec, FunctionSpec, NpzSpec
 from .models import CodeTarget, LawsSpec, Plan, code_targets
 from .reading import parse_plan, read_plan
 from .requests import check_requests, request_size, resolve_request
-from .rows import ClaimSpec, IdentificationSpec, Replicas, RowSpec
+from .rows import AttacksSpec, ClaimSpec, IdentificationSpec, Replicas, RowSpec
 from .tasks import (
     ClassRequest,
     IdsRequest,
@@ -18,6 +18,7 @@ from .tasks import (
 )
 
 __all__ = [
+    "AttacksSpec",
     "ClaimSpec",
     "ClassRequest",
     "CodeTarget",

@@ -89,6 +89,14 @@ EXAMPLES = {
     "guesses": "guesses = 20",
     "runs": "runs = 10",
     "shadows": "shadows = 100",
+    "attacks": 'attacks = {names = ["lira-online", "mia-u"]}',
+    "names": 'names = ["lira-online", "mia-u"]',
+    "attacks.candidates": "candidates = 10",
+    "attacks.seeds": 'seeds = ["fresh", "one seed"]',
+    "targets": "targets = 64",
+    "population": "population = 200",
+    "sweep": "sweep = [0.0, 0.1, 0.3, 1.0, 3.0, 10.0]",
+    "measures": "measures = true",
     "expect": 'expect = "NOT_REFUTED"',
 }
 
@@ -233,5 +241,5 @@ def _way_out(error: ErrorDetails, place: Location) -> str:
     named = [part for part in place if isinstance(part, str)]
     if len(place) == 2 and place[0] in {"datasets", "tasks"}:
         named = [str(place[0])]
-    example = EXAMPLES.get(named[-1]) if named else None
+    example = (EXAMPLES.get(".".join(named[-2:])) or EXAMPLES.get(named[-1])) if named else None
     return f"write for example {example}" if example else "change the value"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
+from audit.attack_names import WORDS
 from audit.score_names import SHIPPED_SCORES
 
 from .datasets import DatasetSpec, Spec
@@ -68,9 +69,9 @@ class Plan(Spec):
         return self.model_copy(update={"rows": tuple(row.model_copy(update={"replicas": few}) for row in self.rows)})
 
     def names(self) -> list[CodeTarget]:
-        """Everything the plan names that has to be loaded: methods, functions of datasets and models, scores."""
+        """Everything the plan names that has to be loaded: methods, functions of data and models, scores, attacks."""
         methods = ((("rows", i, "method"), row.method) for i, row in enumerate(self.rows))
-        found = [*self._functions(), *self._own_scores(), *methods]
+        found = [*self._functions(), *self._own_scores(), *self._own_attacks(), *methods]
         return [CodeTarget(spell(where), target) for where, target in found]
 
     def _functions(self) -> list[tuple[Location, str]]:
@@ -84,6 +85,14 @@ class Plan(Spec):
             for i, row in enumerate(self.rows)
             for j, score in enumerate(row.scores)
             if score not in SHIPPED_SCORES
+        ]
+
+    def _own_attacks(self) -> list[tuple[Location, str]]:
+        return [
+            (("rows", i, "attacks", "names", j), attack)
+            for i, row in enumerate(self.rows)
+            for j, attack in enumerate(row.attacking.names if row.attacking else ())
+            if attack not in WORDS
         ]
 
     @model_validator(mode="after")
@@ -115,6 +124,11 @@ class Plan(Spec):
             known = {*SHIPPED_SCORES, *defined}
             if ":" not in score and score not in known:
                 refuse("the name of a score", f'{closest(score, known)}; or write "mine.py:score"', at=where, got=score)
+        for where, attack in self._own_attacks():
+            known = {*WORDS, *defined}
+            if ":" not in attack and attack not in known:
+                way_out = f'{closest(attack, known)}; or write "mine.py:Attack"'
+                refuse("the name of an attack", way_out, at=where, got=attack)
         for where, target in self._functions():
             if ":" not in target and target not in defined:
                 way_out = f'write "mine.py:{target}", or --define {target}=mine.py:{target}'

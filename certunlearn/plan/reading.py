@@ -13,7 +13,7 @@ from ..registry import registered_methods
 from .datasets import CanariesSpec, CsvSpec, EmbeddedSpec, FunctionSpec, NpzSpec
 from .messages import Location, one_line
 from .models import LawsSpec, Plan
-from .rows import ClaimSpec, IdentificationSpec, Replicas, RowSpec
+from .rows import AttacksSpec, ClaimSpec, IdentificationSpec, Replicas, RowSpec
 from .tasks import AdamSpec, ClassRequest, IdsRequest, MinimiseSpec, RandomRequest, SgdSpec, TaskSpec, WorstRequest
 
 _SOURCES: dict[str, type[BaseModel]] = {
@@ -41,6 +41,7 @@ _TABLES: dict[Location, type[BaseModel]] = {
     ("rows", "claim"): ClaimSpec,
     ("rows", "replicas"): Replicas,
     ("rows", "identification"): IdentificationSpec,
+    ("rows", "attacks"): AttacksSpec,
 }
 
 

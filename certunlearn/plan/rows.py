@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from audit.attack_names import DEFAULT_ATTACKS
 from unlearning.tradeoff import Directions
 from unlearning.verdict import Verdict
 
@@ -17,6 +18,7 @@ from .fields import (
     Epsilon,
     Name,
     NoiseScale,
+    NotNegative,
     Parameters,
     Probability,
     ReferenceField,
@@ -74,6 +76,19 @@ class IdentificationSpec(Spec):
         return self
 
 
+class AttacksSpec(Spec):
+    """The game of rung E: attacks by name, learned from shadow runs, on target runs; for each regime of seeds."""
+
+    names: Annotated[Distinct[Text], Field(min_length=1)] = DEFAULT_ATTACKS
+    candidates: Copies | None = None
+    shadows: Annotated[int, Field(ge=8)] = 64
+    targets: Annotated[int, Field(ge=5)] = 64
+    seeds: Annotated[Distinct[Literal["fresh", "one seed"]], Field(min_length=1)] = ("fresh",)
+    population: Count = 200
+    sweep: Distinct[NotNegative] = ()
+    measures: bool = True
+
+
 RUNGS = Literal["A", "B", "C", "D", "E"]
 CONTROLS = Literal["no-op", "tenth-noise", "half-noise", "frozen-noise", "retrained"]
 
@@ -96,6 +111,7 @@ class RowSpec(Spec):
     scores: Distinct[Text] = ()
     until: Literal["refuted"] | None = None
     identification: IdentificationSpec | None = None
+    attacks: AttacksSpec | None = None
     expect: VerdictField = Verdict.NOT_REFUTED
 
     @model_validator(mode="after")
@@ -103,6 +119,17 @@ class RowSpec(Spec):
         if self.identification is not None and "D" not in self.rungs:
             refuse("left out for rungs without D", "add rung D", at=["identification"])
         return self
+
+    @model_validator(mode="after")
+    def _attacks_are_rung_e(self) -> Self:
+        if self.attacks is not None and "E" not in self.rungs:
+            refuse("left out for rungs without E", "add rung E", at=["attacks"])
+        return self
+
+    @property
+    def attacking(self) -> AttacksSpec | None:
+        """The game of rung E, with defaults where the row says nothing of it; None without the rung."""
+        return (self.attacks or AttacksSpec()) if "E" in self.rungs else None
 
     @model_validator(mode="after")
     def _scores_are_of_rung_c(self) -> Self:

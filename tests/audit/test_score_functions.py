@@ -1,4 +1,4 @@
-"""Scores of released models against naive formulas; what a user's score may not do; the learned score."""
+"""Scores of released models against naive formulas; what a user's score may not do; features of fitted ones."""
 
 import dataclasses
 import math
@@ -8,13 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from audit.bounds.runs import SelectionRuns, TestRuns
-from audit.discriminator import (
-    Discriminator,
-    SelectionFeatures,
-    TestFeatures,
-    fit_discriminator,
-)
 from audit.fleet import Subject
 from audit.score_functions import (
     FUNCTIONS,
@@ -27,7 +20,7 @@ from audit.score_functions import (
     margins,
     score_context,
 )
-from audit.score_names import DISCRIMINATOR, SHIPPED_SCORES
+from audit.score_names import DISCRIMINATOR, RULI, SHIPPED_SCORES, U_LIRA
 from learning.data import Dataset
 from learning.networks import Network, mlp
 from learning.objectives import BinaryLogistic, Objective, Ridge, Softmax
@@ -217,80 +210,23 @@ def test_a_score_that_ranks_runs_among_themselves_is_caught() -> None:
         evaluate("mine", rank, released, score_context(of(objective, torch.float64)))
 
 
-class TestDiscriminator:
-    """It is fitted on selection runs and refuses them afterwards."""
+def test_features_of_the_discriminator_are_of_forgotten_and_held_out_records() -> None:
+    on = subject()
+    w = np.random.default_rng(4).standard_normal((3, 4))
+    found = evaluate(DISCRIMINATOR, FUNCTIONS[DISCRIMINATOR], w, score_context(on))
+    assert found.shape == (3, 4)
+    x = torch.cat([task().features()[[0, 1]], task().dataset.holdout_features[:2]])
+    y = torch.cat([task().labels()[[0, 1]], task().dataset.holdout_labels[:2]])
+    assert found == pytest.approx((w @ x.numpy().T) * (2 * y.numpy() - 1))
 
-    @staticmethod
-    def features(rng: np.random.Generator, runs: int, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-        return rng.standard_normal((runs, 8)) + shift * np.eye(1, 8), rng.standard_normal((runs, 8))
 
-    def test_it_finds_the_difference(self) -> None:
-        rng = np.random.default_rng(8)
-        fitted, unseen = fit_discriminator(SelectionFeatures(*self.features(rng, 200, 2.0)))
-        assert isinstance(fitted, Discriminator) and isinstance(unseen, SelectionRuns)
-        tested = fitted.scores(TestFeatures(*self.features(rng, 2000, 2.0)))
-        assert isinstance(tested, TestRuns)
-        for runs in (unseen, tested):
-            separation = (runs.released.mean() - runs.reference.mean()) / runs.reference.std()
-            assert 1.4 < separation < 2.4
-        along = fitted.weights / np.linalg.norm(fitted.weights)
-        assert along[0] > 0.9
-
-    def test_it_refuses_the_runs_it_was_fitted_on(self) -> None:
-        rng = np.random.default_rng(9)
-        selection = SelectionFeatures(*self.features(rng, 20))
-        fitted, _ = fit_discriminator(selection)
-        with pytest.raises(TypeError, match="fitted on the selection runs"):
-            fitted.scores(selection)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="SelectionFeatures"):
-            fit_discriminator(TestFeatures(*self.features(rng, 20)))  # type: ignore[arg-type]
-
-    def test_scores_of_selection_runs_are_those_of_models_that_have_not_seen_them(self) -> None:
-        rng = np.random.default_rng(10)
-        gaps = []
-        for _ in range(20):
-            released, reference = self.features(rng, 30, 0.0)
-            fitted, unseen = fit_discriminator(SelectionFeatures(released, reference))
-            seen = fitted.scores(TestFeatures(released, reference))  # the same numbers, passed off as others
-            gaps.append([runs.released.mean() - runs.reference.mean() for runs in (unseen, seen)])
-        honest, learned = np.mean(gaps, 0)
-        assert abs(honest) < 0.1 and learned > 0.2
-        # another run in the place of the first: only models without its fold may score it, so that they do not change
-        other = released.copy()
-        other[0] += 50.0
-        _, again = fit_discriminator(SelectionFeatures(other, reference))
-        slope = (again.released[0] - unseen.released[0]) / 50.0
-        other[0] += 50.0
-        _, third = fit_discriminator(SelectionFeatures(other, reference))
-        assert third.released[0] - again.released[0] == pytest.approx(50.0 * slope)
-
-    @pytest.mark.parametrize("runs", [1, 2, 3])
-    def test_few_runs(self, runs: int) -> None:
-        rng = np.random.default_rng(11)
-        fitted, unseen = fit_discriminator(SelectionFeatures(*self.features(rng, runs)))
-        assert unseen.sizes == (runs, runs)
-        assert np.isfinite(fitted.weights).all()
-        if runs == 1:
-            assert not fitted.weights.any()
-
-    def test_constant_features_say_nothing(self) -> None:
-        rows = np.full((10, 3), 4.0)
-        fitted, unseen = fit_discriminator(SelectionFeatures(rows, rows))
-        assert not fitted.weights.any()
-        assert np.ptp(np.concatenate([unseen.released, unseen.reference])) < 1e-9
-
-    @pytest.mark.parametrize(
-        "rows", [np.zeros(3), np.zeros((0, 3)), np.full((2, 3), np.inf), np.zeros((2, 4))], ids=str
+@pytest.mark.parametrize("name", [U_LIRA, RULI])
+def test_features_of_likelihood_ratios_are_confidences_in_the_forgotten_records(name: str) -> None:
+    on = subject()
+    w = np.random.default_rng(4).standard_normal((3, 4))
+    found = evaluate(name, FUNCTIONS[name], w, score_context(on))
+    x, y = task().features()[[0, 1]], task().labels()[[0, 1]]
+    assert found == pytest.approx((w @ x.numpy().T) * (2 * y.numpy() - 1))
+    assert found.mean(1) == pytest.approx(
+        evaluate("forget-confidence", FUNCTIONS["forget-confidence"], w, score_context(on))
     )
-    def test_bad_features(self, rows: np.ndarray) -> None:
-        with pytest.raises(BadScores):
-            SelectionFeatures(np.zeros((2, 3)), rows)
-
-    def test_its_features_are_of_forgotten_and_held_out_records(self) -> None:
-        on = subject()
-        w = np.random.default_rng(4).standard_normal((3, 4))
-        found = evaluate(DISCRIMINATOR, FUNCTIONS[DISCRIMINATOR], w, score_context(on))
-        assert found.shape == (3, 4)
-        x = torch.cat([task().features()[[0, 1]], task().dataset.holdout_features[:2]])
-        y = torch.cat([task().labels()[[0, 1]], task().dataset.holdout_labels[:2]])
-        assert found == pytest.approx((w @ x.numpy().T) * (2 * y.numpy() - 1))

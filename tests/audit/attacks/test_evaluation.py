@@ -110,6 +110,21 @@ def test_an_attack_on_both_versions_is_allowed_anything():
     assert ran(tradeoff=EpsilonDelta(0.0, 0.1))["unlearned"].auc_allowed == pytest.approx(0.6)
 
 
+def test_the_gap_of_an_attack_on_pairs_is_that_of_one_fit_to_both_kinds():
+    """Two separate fits differ by luck that target runs never show."""
+    from audit.attacks.differencing import Differencing
+
+    attack, settings = Differencing("l2", "logistic"), {"seeds": "fresh", "failure_probability": LEVEL}
+    missed, audits = 0, 150
+    for seed in range(audits):
+        shadows, targets = drawn_runs(FitRuns, 2 * seed, 16), drawn_runs(ScoreRuns, 2 * seed + 1, 64)
+        generator = np.random.default_rng(seed)
+        found = run_attack(attack, shadows, targets, CLAIM, ("unlearned",), generator=generator, **settings)
+        missed += not found[1].gap.lower <= 0 <= found[1].gap.upper
+    assert found[0].gap is None
+    assert not caught(missed, audits, 0.05)
+
+
 def test_too_few_shadows_state_no_power():
     attack = prepare(Confidence(), drawn_runs(FitRuns, 0, 4), "original", generator=np.random.default_rng(0))
     who = drawn_runs(ScoreRuns, 1, 3, candidates=2, forgotten=1).members

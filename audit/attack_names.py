@@ -1,0 +1,27 @@
+"""Names of the shipped attacks, as in plans: apart, so that reading a plan imports nothing else."""
+
+from collections.abc import Iterable
+
+MIA_L = ("lira-online", "lira-offline", "rmia", "loss", "entropy", "svc")
+DIFFERENCING = "mia-u"  # in plans: all twenty of them
+DIFFERENCING_FEATURES = ("direct-diff", "sorted-diff", "direct-concat", "sorted-concat", "l2")
+DIFFERENCING_MODELS = ("logistic", "tree", "forest", "mlp")
+MIA_U = tuple(f"{DIFFERENCING}/{feature}/{model}" for feature in DIFFERENCING_FEATURES for model in DIFFERENCING_MODELS)
+U_LIRA = ("u-lira", "ruli")
+RECONSTRUCTION = "reconstruction"  # a game of its own: no membership is asked
+SHIPPED_ATTACKS = (*MIA_L, *MIA_U, *U_LIRA, RECONSTRUCTION)
+DEFAULT_ATTACKS = (*MIA_L, DIFFERENCING, *U_LIRA)
+SWEPT = ("lira-online", "u-lira")  # tried again at every noise scale of a sweep
+WORDS = (*MIA_L, DIFFERENCING, *MIA_U, *U_LIRA, RECONSTRUCTION)
+
+
+def expand(names: Iterable[str]) -> tuple[str, ...]:
+    """Keys of attacks by their names in a plan, each once, in the order of the plan.
+
+    >>> expand(["loss", "mia-u"])[:2]
+    ('loss', 'mia-u/direct-diff/logistic')
+    >>> len(expand(["mia-u", "mia-u/l2/tree"]))
+    20
+    """
+    keys = (key for name in names for key in (MIA_U if name == DIFFERENCING else (name,)))
+    return tuple(dict.fromkeys(keys))

@@ -1,0 +1,30 @@
+"""The shipped membership attacks by their names in plans."""
+
+from ..attack_names import DEFAULT_ATTACKS, DIFFERENCING_FEATURES, DIFFERENCING_MODELS, expand
+from .attack import Attack
+from .differencing import Differencing
+from .lira import LiRA
+from .population import LossThreshold, ModifiedEntropy, SVCEfficacy
+from .rmia import RMIA
+from .u_lira import ULiRA
+
+DEFAULT = DEFAULT_ATTACKS
+
+_SHIPPED: tuple[Attack, ...] = (
+    # MIA-L
+    LiRA(),
+    LiRA(online=False),
+    RMIA(),
+    LossThreshold(),
+    ModifiedEntropy(),
+    SVCEfficacy(),
+    # MIA-U
+    *(Differencing(feature, model) for feature in DIFFERENCING_FEATURES for model in DIFFERENCING_MODELS),
+    # U-LiRA
+    ULiRA(),
+    ULiRA(kernel=True),
+)
+
+ATTACKS: dict[str, Attack] = {attack.key: attack for attack in _SHIPPED}
+
+__all__ = ["ATTACKS", "DEFAULT", "expand"]

@@ -1,9 +1,8 @@
 """Lines of rung E: one decides, two say how far unlearned models are from retrained ones, and decide nothing.
 
 The deciding line takes the attack on one released model that did best on shadow runs, before any target run is seen,
-and the mean AUC of target runs. Under the claim no attack has more than 1 − f(½) (`audit.attacks.measures`), so that a
-lower limit above it refutes, as an event with P(E) = AUC and Q(E) = ½ would. Nothing is asked of the law of an AUC: the
-limit is that of independent values in [0, 1].
+and the mean AUC of target runs. Under the claim no attack has more than `unlearning.auc.auc_allowed`, so that a lower
+limit above it refutes. Nothing is asked of the law of an AUC: the limit is that of independent values in [0, 1].
 
 The theorem compares every unlearned model with the same reference A(R). So it holds in one direction, too; averaged
 over seeds where the claim holds for each (f is convex); and where replicas over budget release the reference of their
@@ -16,17 +15,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr, ndtri
-from scipy.stats import chi2
+from scipy.special import ndtri
 
+from unlearning.attack_choice import best_on_shadows, deciding_attack
+from unlearning.auc import auc_allowed, auc_epsilon_lower, auc_mu_lower
 from unlearning.record import Line, line_without_numbers
 from unlearning.record_attacks import AttackResult, Attacks, Interval
-from unlearning.tradeoff import epsilon_lower_at_event, mu_lower_at_event
+from unlearning.rounding import text_lower, text_upper
 from unlearning.verdict import Outcome
 
-from .attack_names import MIA_L, U_LIRA
-from .attacks.measures import auc_allowed
+from .attacks.measures import power_forecast
 from .bounds.bounded_mean import mean_lower
+from .candidates import told_refused
 from .controls import HONEST, Defect
 from .design import POWER, Design
 
@@ -36,11 +36,7 @@ _GAPS = {
     "attack-gap-mia-l": ("Best attack on one model, unlearned less retrained", ("MIA-L", "U-LiRA")),
     "attack-gap-mia-u": ("Best attack on both versions, unlearned less retrained", ("MIA-U",)),
 }
-_OWN_SEEDS = (
-    "runs' values about normal; retrained models have training seeds of their own and unlearned ones that of the "
-    "original, which an attack on both versions sees as well"
-)
-_FORECAST_FAILURE_PROBABILITY = 0.05  # with which a forecast is too large, where runs' AUCs are about normal
+_ONE_FIT = "runs' values about normal; one attack, taught by pairs of both kinds, scores both"
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _HALVINGS = 30
 
@@ -67,19 +63,7 @@ def attack_lines(
     return lines if planted is not HONEST else [*lines, *_gaps(found)]
 
 
-def best_on_shadows(results: Sequence[AttackResult]) -> AttackResult | None:
-    """The attack with the largest lower limit of its AUC on shadow runs, out of fold; it looks at nothing else."""
-
-    def foretold(result: AttackResult) -> float:
-        shadow = result.shadow_auc
-        if shadow is None:
-            return 0.0
-        return shadow.mean if shadow.lower is None else shadow.lower
-
-    return max(results, key=foretold, default=None)
-
-
-def _of(found: Attacks, against: str, families: Sequence[str], keys: Sequence[str] | None = None) -> list[AttackResult]:
+def _of(found: Attacks, against: str, families: Sequence[str]) -> list[AttackResult]:
     """Results at the row's own noise, with fresh seeds."""
     return [
         result
@@ -88,20 +72,21 @@ def _of(found: Attacks, against: str, families: Sequence[str], keys: Sequence[st
         and result.family in families
         and result.seeds == "fresh"
         and result.noise_factor == 1
-        and (keys is None or result.attack in keys)
     ]
 
 
 def _deciding(found: Attacks, design: Design, against: str, failure_probability: float | None) -> Line:
     claim = design.claim
     allowed = design.line_failure_probability(KEY) if failure_probability is None else failure_probability
-    chosen = best_on_shadows(_of(found, against, ("MIA-L", "U-LiRA"), (*MIA_L, *U_LIRA)))
+    chosen = deciding_attack(found.results, against)
     if chosen is None:
         why = "; ".join(f"{name}: {reason}" for name, reason in found.reasons.items())
         return line_without_numbers(
             rung="E", key=KEY, title=_TITLE, subject="claim", seeds="independent", reason=f"no attack ran. {why}"
         )
-    lower, largest = mean_lower(chosen.run_aucs, allowed), auc_allowed(claim.tradeoff)
+    sizes = found.forgotten, found.candidates - found.forgotten
+    lower, largest = mean_lower(chosen.run_aucs, allowed), auc_allowed(claim.tradeoff, *sizes)
+    refused = found.refused if against == "unlearned" else 0
     line = Line(
         rung="E",
         key=KEY,
@@ -109,10 +94,11 @@ def _deciding(found: Attacks, design: Design, against: str, failure_probability:
         subject="claim",
         seeds="independent",
         deciding=True,
-        outcome=Outcome.REFUTED if claim.tradeoff.refuted_at(lower, 0.5) else Outcome.NOT_REFUTED,
+        outcome=Outcome.REFUTED if lower > largest else Outcome.NOT_REFUTED,
         finding=(
-            f"{chosen.title}: mean AUC {chosen.auc.mean:.3g}, at least {lower:.3g}, over {chosen.runs} runs with "
-            f"{chosen.positives} forgotten and {chosen.negatives} other records; the claim allows {largest:.3g}."
+            f"{chosen.title}: mean AUC {chosen.auc.mean:.3f}, at least {text_lower(lower)}, over {chosen.runs} runs "
+            f"with {chosen.positives} forgotten and {chosen.negatives} other records; the claim allows "
+            f"{text_upper(largest)}." + told_refused(refused, chosen.runs)
         ),
         failure_probability=allowed,
         assumes=(
@@ -125,8 +111,8 @@ def _deciding(found: Attacks, design: Design, against: str, failure_probability:
         event="a forgotten record has a larger score than another candidate",
         statistic=lower,
         threshold=largest,
-        epsilon_lower=epsilon_lower_at_event(lower, 0.5, claim.delta, claim.directions),
-        mu_lower=mu_lower_at_event(lower, 0.5),
+        epsilon_lower=auc_epsilon_lower(lower, *sizes, claim.delta, claim.directions),
+        mu_lower=auc_mu_lower(lower, *sizes),
         derivation={
             "auc": chosen.auc.mean,
             "auc_lower": lower,
@@ -140,26 +126,25 @@ def _deciding(found: Attacks, design: Design, against: str, failure_probability:
 
 def _power(found: Attacks, chosen: AttackResult, largest: float, allowed: float) -> dict[str, float | str | None]:
     """What the line could have found: forecasts from shadow runs, before target runs were seen."""
-    noop = best_on_shadows(_of(found, "original", ("MIA-L", "U-LiRA"), (*MIA_L, *U_LIRA)))
+    noop = deciding_attack(found.results, "original")
     forecast = None if noop is None or noop.shadow_auc is None else noop.shadow_auc
     deviation = 0.0 if chosen.shadow_auc is None else (chosen.shadow_auc.deviation or 0.0)
-    least = telling_mean(deviation, chosen.runs, largest, allowed)
-    wanted = None if least is None else least + float(ndtri(POWER)) * deviation / math.sqrt(chosen.runs)
+    wanted = detectable_mean(deviation, chosen.runs, largest, allowed)
     text = (
-        f"no mean AUC in {chosen.runs} runs refutes a claim that allows {largest:.4g}"
-        if wanted is None or wanted > 1
-        else f"a mean AUC of {wanted:.3g}, with probability {POWER}, where runs deviate as shadow runs did"
+        f"no mean AUC in {chosen.runs} runs refutes a claim that allows {text_upper(largest, 4)}"
+        if wanted is None
+        else f"a mean AUC of {text_upper(wanted)}, with probability {POWER}, where runs deviate as shadow runs did"
     )
     return {
         "detectable": text,
-        "noop_power": None if forecast is None else forecast_power(forecast, chosen.runs, largest, allowed),
+        "noop_power": None
+        if forecast is None or found.refused >= found.targets  # nothing of the method was attacked
+        else forecast_power(forecast, chosen.runs, largest, allowed),
     }
 
 
 def forecast_power(foretold: Interval, runs: int, allowed: float, failure_probability: float) -> float:
     """Probability that runs like the shadow runs refute a claim that allows this AUC: a forecast, not a guarantee.
-
-    Runs' AUCs about normal, with the shadow runs' mean at its lower limit and their deviation at its upper one.
 
     Args:
         foretold: AUC on shadow runs, out of fold.
@@ -167,22 +152,21 @@ def forecast_power(foretold: Interval, runs: int, allowed: float, failure_probab
         allowed: mean AUC that the claim allows.
         failure_probability: of the line.
     """
-    if foretold.lower is None or foretold.deviation is None:
-        return 0.0
-    freedom = foretold.runs - 1
-    upper = foretold.deviation * math.sqrt(freedom / float(chi2.ppf(_FORECAST_FAILURE_PROBABILITY / 2, freedom)))
-    least = telling_mean(upper, runs, allowed, failure_probability)
-    if least is None:
-        return 0.0
-    error = upper / math.sqrt(runs)
-    return float(ndtr((foretold.lower - least) / error)) if error > 0 else float(foretold.lower >= least)
+    return power_forecast(foretold, runs, lambda deviation: telling_mean(deviation, runs, allowed, failure_probability))
+
+
+def detectable_mean(deviation: float, runs: int, allowed: float, failure_probability: float) -> float | None:
+    """Mean AUC that refutes a claim with probability 0.8 where runs have this deviation; None where none does."""
+    least = telling_mean(deviation, runs, allowed, failure_probability)
+    wanted = math.inf if least is None else least + float(ndtri(POWER)) * deviation / math.sqrt(runs)
+    return wanted if wanted <= 1 else None
 
 
 @lru_cache(maxsize=256)
 def telling_mean(deviation: float, runs: int, allowed: float, failure_probability: float) -> float | None:
     """Smallest mean AUC of typical runs of this deviation that refutes a claim; None where none does.
 
-    Typical runs are the normal quantiles of an even sequence, cut to [0, 1].
+    Typical runs are the normal quantiles of an even sequence, cut to [0, 1]: the mean is that of what is left.
     """
     order = np.modf((np.arange(runs) + 0.5) * _GOLDEN)[0]
     shape = deviation * ndtri(order)
@@ -191,13 +175,13 @@ def telling_mean(deviation: float, runs: int, allowed: float, failure_probabilit
     def refutes(mean: float) -> bool:
         return mean_lower(np.clip(mean + shape, 0, 1), failure_probability) > allowed
 
-    if not refutes(1.0):
+    low, high = 0.0, 1.0 - float(shape.min())  # all runs are cut to 1
+    if not refutes(high):
         return None
-    low, high = allowed, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if refutes(middle) else (middle, high)
-    return high
+    return float(np.clip(high + shape, 0, 1).mean())
 
 
 def _gaps(found: Attacks) -> list[Line]:
@@ -220,7 +204,7 @@ def _gap(key: str, title: str, chosen: AttackResult) -> Line:
             seeds="paired",
             kind="estimate",
             deciding=False,
-            reason=f"an interval over runs needs at least 5 of them, got {chosen.runs}",
+            reason=f"an interval needs at least 5 runs with values that are not all equal, got {chosen.runs} runs",
         )
     return Line(
         rung="E",
@@ -231,11 +215,12 @@ def _gap(key: str, title: str, chosen: AttackResult) -> Line:
         deciding=False,
         outcome=Outcome.NOT_REFUTED,
         finding=(
-            f"{chosen.title}: difference of AUCs {gap.mean:.3g}, between {gap.lower:.3g} and {gap.upper:.3g} with "
-            f"confidence {1 - gap.failure_probability:g} over {gap.runs} runs; 0 where there is nothing to see."
+            f"{chosen.title}: difference of AUCs {gap.mean:.3f}, between {text_lower(gap.lower)} and "
+            f"{text_upper(gap.upper)} with confidence {1 - gap.failure_probability:g} over {gap.runs} runs; 0 where "
+            "there is nothing to see."
         ),
         failure_probability=gap.failure_probability,
-        assumes=_OWN_SEEDS if chosen.family == "MIA-U" else "runs' values about normal",
+        assumes=_ONE_FIT if chosen.family == "MIA-U" else "runs' values about normal",
         kind="estimate",
         runs_released=gap.runs,
         runs_reference=gap.runs,

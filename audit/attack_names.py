@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-MIA_L = ("lira-online", "lira-offline", "rmia", "loss", "entropy", "svc")
-DIFFERENCING = "mia-u"  # in plans: all twenty of them
-DIFFERENCING_FEATURES = ("direct-diff", "sorted-diff", "direct-concat", "sorted-concat", "l2")
-DIFFERENCING_MODELS = ("logistic", "tree", "forest", "mlp")
-MIA_U = tuple(f"{DIFFERENCING}/{feature}/{model}" for feature in DIFFERENCING_FEATURES for model in DIFFERENCING_MODELS)
-U_LIRA = ("u-lira", "ruli")
+from unlearning.attack_choice import DIFFERENCING as DIFFERENCING
+from unlearning.attack_choice import DIFFERENCING_FEATURES as DIFFERENCING_FEATURES
+from unlearning.attack_choice import DIFFERENCING_MODELS as DIFFERENCING_MODELS
+from unlearning.attack_choice import MIA_L as MIA_L
+from unlearning.attack_choice import MIA_U as MIA_U
+from unlearning.attack_choice import U_LIRA as U_LIRA
+
 RECONSTRUCTION = "reconstruction"  # a game of its own: no membership is asked
 SHIPPED_ATTACKS = (*MIA_L, *MIA_U, *U_LIRA, RECONSTRUCTION)
 DEFAULT_ATTACKS = (*MIA_L, DIFFERENCING, *U_LIRA)

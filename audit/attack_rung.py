@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from unlearning.attack_choice import best_on_shadows
+from unlearning.auc import auc_allowed
 from unlearning.claim import Certificate
 from unlearning.gaussian import epsilon_of_delta
 from unlearning.protocols import HasFailureProbability
@@ -27,8 +29,8 @@ from unlearning.record_attacks import (
     Reconstruction,
     SweepPoint,
 )
+from unlearning.tradeoff import EpsilonDelta, GaussianTradeOff
 
-from .attack_lines import best_on_shadows
 from .attack_names import MIA_U, RECONSTRUCTION, SWEPT, U_LIRA
 from .attack_tasks import Failed, kept, tried, try_attack, try_degradation, try_records
 from .attacks.attack import Attack
@@ -104,37 +106,30 @@ def play_attacks(subject: Subject, design: Design, run: Run, chunk: int) -> Atta
     """
     asked, began = attack_design(design), time.perf_counter()
     reasons: dict[str, str] = {}
-    facts = Attacks(
-        candidates=asked.candidates,
-        forgotten=len(subject.request_ids),
-        candidate_ids=[],
-        shadows=asked.shadows,
-        targets=asked.targets,
-        refused=0,
-        population=0,
-        results=[],
-        reconstructions=_reconstructed(subject, design, run, chunk, reasons),
-        reasons=reasons,
-    )
+    rebuilt = _reconstructed(subject, design, run, chunk, reasons)
     if set(asked.keys) <= {RECONSTRUCTION}:  # it plays a game of its own
-        seconds = time.perf_counter() - began
-        return Attacked(facts, None, [Timing(what="attack", row=subject.name, seconds=seconds)])
+        timing = Timing(what="attack", row=subject.name, seconds=time.perf_counter() - began)
+        return Attacked(_facts(subject, asked, reconstructions=rebuilt, reasons=reasons), None, [timing])
     fleets = {seeds: _fleets(subject, design, cast("Seeds", seeds), run, chunk) for seeds in asked.seeds}
     trained = time.perf_counter()
     attacked = _attack(subject, design, fleets, run, reasons)
     first = fleets[asked.seeds[0]]
-    found = {
-        "candidate_ids": list(attacked_ids(subject, _game(asked, "fresh"))),
-        "refused": sum(int(part.refused.sum()) for part in first.chunks),
-        "population": len(first.targets[1.0].population_labels),
-        "results": attacked.results,
-        "records": attacked.records,
-        "differencing": attacked.differencing,
-        "measures": _measured(subject, first) if asked.measures else [],
-        "sweep": _swept(subject, design, first, run, reasons),
-        "reasons": reasons,
-    }
-    facts, ended = facts.model_copy(update=found), time.perf_counter()
+    facts = _facts(
+        subject,
+        asked,
+        candidate_ids=list(attacked_ids(subject, _game(asked, "fresh"))),
+        refused=_refused(first),
+        refused_by={seeds: _refused(fleet) for seeds, fleet in fleets.items()},
+        population=len(first.targets[1.0].population_labels),
+        results=attacked.results,
+        records=attacked.records,
+        differencing=attacked.differencing,
+        reconstructions=rebuilt,
+        measures=_measured(subject, first) if asked.measures else [],
+        sweep=_swept(subject, design, first, run, reasons),
+        reasons=reasons,
+    )
+    ended = time.perf_counter()
     models = len(asked.seeds) * 3 * (asked.shadows + asked.targets)
     return Attacked(
         facts,
@@ -144,6 +139,22 @@ def play_attacks(subject: Subject, design: Design, run: Run, chunk: int) -> Atta
             Timing(what="attack", row=subject.name, seconds=ended - trained),
         ],
     )
+
+
+def _facts(subject: Subject, asked: AttackDesign, **found: Any) -> Attacks:
+    """The facts of a game; without fleets nobody was attacked."""
+    nobody: dict[str, Any] = {"candidate_ids": [], "refused": 0, "population": 0, "results": []}
+    return Attacks(
+        candidates=asked.candidates,
+        forgotten=len(subject.request_ids),
+        shadows=asked.shadows,
+        targets=asked.targets,
+        **(nobody | found),
+    )
+
+
+def _refused(fleet: _Fleets) -> int:
+    return sum(int(part.refused.sum()) for part in fleet.chunks)
 
 
 def _game(asked: AttackDesign, seeds: str) -> Game:
@@ -178,6 +189,7 @@ def _fleets(subject: Subject, design: Design, seeds: Seeds, run: Run, chunk: int
 def _attack(subject: Subject, design: Design, fleets: dict[str, _Fleets], run: Run, reasons: dict[str, str]) -> _Found:
     """Every attack in every regime, and what some of them say of each record, or beside an attack on one version."""
     attacks = _attacks(subject, design)
+    own = {attack.key: name for name, attack in subject.attacks}
     ids, level = attacked_ids(subject, _game(attack_design(design), "fresh")), design.failure_probability
 
     def found(phase: str, function: Callable[..., Any], asked: list[_Asked], *fixed: Any, more: str = "") -> list[Any]:
@@ -193,7 +205,10 @@ def _attack(subject: Subject, design: Design, fleets: dict[str, _Fleets], run: R
             )
             for attack, seeds in asked
         ]
-        names = [", ".join(filter(None, (attack.key, "" if s == "fresh" else s, more))) for attack, s in asked]
+        names = [
+            ", ".join(filter(None, (own.get(attack.key, attack.key), "" if seeds == "fresh" else seeds, more)))
+            for attack, seeds in asked
+        ]
         return [one for part in kept(_all(run, phase, function, tasks), names, reasons) for one in part]
 
     everything = [(attack, seeds) for seeds in fleets for attack in attacks]
@@ -260,7 +275,8 @@ def _swept(subject: Subject, design: Design, fleet: _Fleets, run: Run, reasons: 
         SweepPoint(
             noise_factor=factor,
             noise_scale=factor * design.noise_scale,
-            epsilon=_epsilon(subject, design, factor),
+            epsilon=(epsilon := _epsilon(subject, design, factor)),
+            auc_allowed=_allowed(design, subject, epsilon, factor),
             aucs={
                 key: {result.against: result.auc for result in found[factor, key]}
                 for key in SWEPT
@@ -280,6 +296,20 @@ def _epsilon(subject: Subject, design: Design, factor: float) -> float | None:
         return None
     found = epsilon_of_delta(design.sensitivity_budget / (factor * design.noise_scale), design.claim.delta - fails)
     return found if math.isfinite(found) else None
+
+
+def _allowed(design: Design, subject: Subject, epsilon: float | None, factor: float) -> float | None:
+    """Largest mean AUC under the claim with this ε in the place of its own."""
+    claim, forgotten = design.claim, len(subject.request_ids)
+    if design.sensitivity_budget is None:
+        return None
+    if epsilon is None:
+        return 1.0
+    others = attack_design(design).candidates - forgotten
+    if isinstance(claim.tradeoff, GaussianTradeOff):
+        mu = design.sensitivity_budget / (factor * design.noise_scale)
+        return auc_allowed(GaussianTradeOff(mu), forgotten, others)
+    return auc_allowed(EpsilonDelta(epsilon, claim.delta, claim.directions), forgotten, others)
 
 
 def _measured(subject: Subject, fleet: _Fleets) -> list[Measure]:

@@ -1,10 +1,9 @@
 """The game that rungs D and E play: who is a candidate, and fleets that learn on R ∪ S_j and forget S_j.
 
 R is what is always learned, S_j the candidates that replica j learns and forgets, the others are never there. The
-reference of every replica is the model of R: it does not depend on S_j.
+reference of every replica is the model of R, with the replica's own seed and draws: it does not depend on S_j.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +66,7 @@ def learn_and_forget(
     *,
     streams: Streams,
     draws: Streams,
-    reference: Callable[[], State],
+    one_run: bool,
     always: bool,
 ) -> Forgotten:
     """Learn on R ∪ S_j, forget S_j.
@@ -78,9 +77,9 @@ def learn_and_forget(
         members: S_j, [K, m] in the order of the ids.
         budget: Δ that σ was fixed for; None: nothing is refused for it.
         streams: training streams of the K replicas.
-        draws: streams of what unlearning draws.
-        reference: makes the models of R, K replicas.
-        always: make them even where no replica is refused.
+        draws: streams of what unlearning draws; a replica's reference draws the same.
+        one_run: whether the training streams are those of one run, repeated.
+        always: make the reference even where no replica is refused.
     """
     method, task, count = subject.method, subject.task, len(members)
     positions = np.asarray(ids)
@@ -96,13 +95,25 @@ def learn_and_forget(
         bound = np.asarray(certificate.sensitivity_upper)
         refused = refused | (bound > budget)
         why = spent(float(bound.max()), budget)
-    model = reference() if always or refused.any() else None
+    model = model_of_rest(subject, ids, streams, draws, one_run=one_run) if always or refused.any() else None
     if model is not None and refused.any():
         unlearned = replace_refused(unlearned, model, refused, why)
     return Forgotten(original, unlearned, model, refused, certificate)
 
 
-def model_of_rest(subject: Subject, ids: tuple[int, ...], streams: Streams) -> State:
-    """The reference's models of R before noise, one per replica of the streams."""
+def model_of_rest(
+    subject: Subject, ids: tuple[int, ...], streams: Streams, draws: Streams, *, one_run: bool = False
+) -> State:
+    """The reference's models of R before noise, one per replica; where all are the same, it is trained once."""
+    count = len(streams)
+    alike = one_run and not subject.method.declaration.draws
+    if alike:
+        streams, draws = (own.select(own.replicas[:1]) for own in (streams, draws))
     everybody = masks(subject.task, [ids]).expand(len(streams), -1)
-    return reference_fleet(subject, streams, everybody)[0]
+    found, _ = reference_fleet(subject, streams, everybody, draws)
+    return found.take([0] * count) if alike else found
+
+
+def told_refused(refused: int, runs: int) -> str:
+    """What a line must say of runs that released the reference; nothing where there are none."""
+    return f" In {refused} of {runs} runs the reference was released in place of an unlearned model." if refused else ""

@@ -228,13 +228,16 @@ def forget(
     return unlearned, certificate
 
 
-def reference_fleet(subject: Subject, streams: Streams, request: torch.Tensor | None = None) -> tuple[State, float]:
+def reference_fleet(
+    subject: Subject, streams: Streams, request: torch.Tensor | None = None, draws: Streams | None = None
+) -> tuple[State, float]:
     """The claim's reference before noise: A(D_r), or U(A(D_r), ∅); and the seconds that sharing saved.
 
     Args:
         subject: whose method and reference.
         streams: of the K replicas.
         request: masks [K, n]; the subject's own without it.
+        draws: of what unlearning draws, as `forget` was given them; the streams themselves without it.
     """
     task, method = subject.task, subject.method
     count = len(streams)
@@ -243,7 +246,7 @@ def reference_fleet(subject: Subject, streams: Streams, request: torch.Tensor | 
         state = method.learn(task, kept, streams=streams)
     if subject.reference is Reference.EMPTY_REQUEST:
         empty = torch.zeros_like(kept)
-        state = method.unlearn(state, empty, streams=streams.child("unlearning"))
+        state = method.unlearn(state, empty, streams=(streams if draws is None else draws).child("unlearning"))
     check_state(state, count, None, verb="learn or unlearn, for the reference,")
     found: State = state
     return found, loan.seconds_saved

@@ -17,7 +17,6 @@ from scipy.stats import binom
 from learning.influence import same_run
 from unlearning.binomial import clopper_pearson_lower
 from unlearning.claim import Certificate, SeedPolicy
-from unlearning.protocols import State
 from unlearning.record import Identification, Line, line_without_numbers
 from unlearning.streams import Streams
 from unlearning.verdict import Outcome
@@ -33,7 +32,7 @@ from .bounds.identification import (
     refuting_runs,
 )
 from .candidates import candidate_ids as candidates_of
-from .candidates import learn_and_forget, model_of_rest
+from .candidates import learn_and_forget, told_refused
 from .certificates import merged
 from .controls import HONEST, Defect, defect, release
 from .design import POWER, Design, IdentificationDesign
@@ -176,11 +175,6 @@ def _play_chunk(
     streams = same_run(training, len(members)) if known else training.child(role).select(numbers)
     ids = candidate_ids(subject, asked.game)
 
-    def reference() -> State:
-        if known:
-            return model_of_rest(subject, ids, streams.select(streams.replicas[:1])).take([0] * len(members))
-        return model_of_rest(subject, ids, streams)
-
     found = learn_and_forget(
         subject,
         ids,
@@ -188,7 +182,7 @@ def _play_chunk(
         design.sensitivity_budget,
         streams=streams,
         draws=training.child(role, "draws").select(numbers),  # fresh in every run
-        reference=reference,
+        one_run=known,
         always=role == "game" and any(d.source == "retrained" for d in everyone),
     )
     released = {}
@@ -226,6 +220,7 @@ def identification_line(
     if planted.name == "no-op" and found.noise_scale > 0:
         derivation["refutation_probability_lower"] = _refutation_lower(found, design, planted, allowed)
     hits = bound.counts_released
+    refused = int(found.played.refused.sum()) if planted is HONEST else 0
     event = f"V ≥ {int(bound.derivation['v'])}, which names given blindly reach with probability"
     said = (
         f"{int(right[0])} of {game.guesses} names right in one run ({event} {bound.derivation['q_v']:.3g})"
@@ -240,7 +235,8 @@ def identification_line(
         seeds=found.seeds,
         deciding=True,
         outcome=Outcome.REFUTED if bound.refuted else Outcome.NOT_REFUTED,
-        finding=f"{said}: μ ≥ {bound.mu_lower:.4g}, ε ≥ {bound.epsilon_lower:.4g} at δ = {claim.delta:g}.",
+        finding=f"{said}: μ ≥ {bound.mu_lower:.4g}, ε ≥ {bound.epsilon_lower:.4g} at δ = {claim.delta:g}."
+        + told_refused(refused, game.runs),
         failure_probability=allowed,
         assumes="; ".join(bound.assumes),
         kind="confidence",
@@ -254,7 +250,7 @@ def identification_line(
         mu_lower=bound.mu_lower,
         detectable_epsilon=None if detectable is None else detectable[0],
         detectable_mu=None if detectable is None else detectable[1],
-        noop_power=_noop_power(found, design, allowed) if failure_probability is None else None,
+        noop_power=_noop_power(found, design, allowed) if failure_probability is None and refused < game.runs else None,
         derivation=derivation,
     )
 

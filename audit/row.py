@@ -39,6 +39,7 @@ def audit_row(
     *,
     chunk: int,
     jobs: int,
+    largest_chunk: int | None = None,
     progress: Progress = lambda phase, done, total: None,
 ) -> Findings:
     """Audit one row.
@@ -48,6 +49,7 @@ def audit_row(
         design: claim, noise, numbers of runs, failure probabilities.
         chunk: replicas trained at once; it changes no number beyond rounding, but for the times.
         jobs: local worker processes; it changes no number.
+        largest_chunk: replicas of the attacks' fleets trained at once, at most; `chunk` without it.
         progress: told after every chunk.
     """
     planted = [defect(name) for name in design.controls]
@@ -59,7 +61,7 @@ def audit_row(
         return run_chunks(function, tasks, jobs=jobs, done=lambda _: progress(phase, next(finished), len(tasks)))
 
     named = identify(subject, design, planted, run, chunk) if "D" in design.rungs else None
-    attacked = play_attacks(subject, design, run, chunk) if "E" in design.rungs else None
+    attacked = play_attacks(subject, design, run, largest_chunk or chunk) if "E" in design.rungs else None
     if design.only_plays:
         return assemble_games(subject, design, planted, named, attacked)
     world = None

@@ -4,9 +4,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from reports.attack_figures import sweeps
-from reports.attack_readings import Contest, both_versions, contests, one_version, strongest, swept_attack
+from reports.attack_readings import (
+    ALL_RETRAINED,
+    Contest,
+    all_retrained,
+    both_versions,
+    contests,
+    cut,
+    decided_by,
+    one_version,
+    strongest,
+    swept_attack,
+    without_retrained,
+)
 from reports.drawing import on_white
-from reports.numerals import MISSING, fixed, number
+from reports.numerals import MISSING, fixed, number, power
 from unlearning.record import Circumstances, Record, Row
 from unlearning.record_attacks import Attacks, Interval, Measure, OperatingPoint
 
@@ -20,18 +32,22 @@ nothing ("doing nothing"). In every run the candidates that were learned and the
 must tell them from the candidates that no model has seen. AUC ½ is guessing, whatever the records are; on retrained
 models no attack on one model can do better. Attacks learn from shadow runs and are scored once, on target runs that
 they have not seen. Every AUC is a mean over target runs with Student's interval at 95 % (in brackets: the run is the
-unit, the records are fixed); the gap is to the same attack on retrained models, paired by run. "Caught" means that
-models which do not depend on who was forgotten give so large an AUC with at most the stated probability, by an exact
-law; its power was stated from shadow runs, before any target run was attacked. True positives at 1 % false positives
-carry their counts, and limits as for independent records. Written by `tox -e attacks`, never typed."""
+unit, the records are fixed), cut to values that are possible. Retrained models have the run's own training seed and
+draws. The gap is to them, paired by run; of an attack on both versions (MIA-U) it is that of one attack taught by pairs
+of both kinds, not the difference of the AUCs beside it, whose two fits differ by luck: exact retraining has gap 0, and
+may have any AUC. "Caught" means that models which do not depend on who was forgotten give so large an AUC with at most
+the stated probability, by an exact law; its power was stated from shadow runs, before any target run was attacked. True
+positives at 1 % false positives carry their counts, and limits that go by runs (Korn and Graubard 1998). Written by
+`tox -e attacks`, never typed."""
 SOURCES = """## Sources
 
 LiRA: Carlini et al., *Membership Inference Attacks From First Principles*, S&P 2022, arXiv 2112.03570. RMIA: Zarifzadeh
 et al., *Low-Cost High-Power Membership Inference Attacks*, ICML 2024, arXiv 2312.03262. U-LiRA: Hayes et al., *Inexact
-Unlearning Needs More Careful Evaluations to Avoid a False Sense of Privacy*, 2024, arXiv 2403.01218. RULI: the same
-comparison with kernel densities. Attacks on both versions (MIA-U): Chen et al., *When Machine Unlearning Jeopardizes
-Privacy*, CCS 2021, arXiv 2005.02205. SVC efficacy: Jia et al., *Model Sparsity Can Simplify Machine Unlearning*,
-NeurIPS 2023, arXiv 2304.04934. The methods' papers are named in their files."""
+Unlearning Needs More Careful Evaluations to Avoid a False Sense of Privacy*, 2024, arXiv 2403.01218. RULI: Naderloui et
+al., *Rectifying Privacy and Efficacy Measurements in Machine Unlearning*, USENIX Security 2025. Attacks on both
+versions (MIA-U): Chen et al., *When Machine Unlearning Jeopardizes Privacy*, CCS 2021, arXiv 2005.02205. SVC efficacy:
+Jia et al., *Model Sparsity Can Simplify Machine Unlearning*, NeurIPS 2023, arXiv 2304.04934. The methods' papers are
+named in their files."""
 KINDS = ("unlearned", "retrained", "original")
 FALSE_POSITIVES = 0.01
 
@@ -52,8 +68,10 @@ def write(records: dict[str, Record], words: dict[str, str], page: Path = PAGE) 
 
 def _task(stem: str, record: Record, words: str, page: Path) -> Iterator[str]:
     rows = [row for row in record.evidence.rows if row.attacks is not None]
-    yield from (f"## {record.evidence.title}", "", words, "", *_sizes(rows), *_answer(rows))
-    yield from _refusals(record.evidence.rows)
+    yield from (f"## {record.evidence.title}", "", words, "", *_refusals(record.evidence.rows))
+    if not rows:
+        return
+    yield from (*_sizes(rows), *_answer(rows))
     yield from ("", "Every run with a training seed of its own:")
     yield from _attacks_table(rows, "fresh")
     yield from _one_seed(rows)
@@ -75,7 +93,7 @@ def _task(stem: str, record: Record, words: str, page: Path) -> Iterator[str]:
 def _attacks(row: Row) -> Attacks:
     if row.attacks is None:
         raise ValueError(f"attacks must be in the record, row {row.name!r} has none.")
-    return row.attacks
+    return without_retrained(row.attacks)
 
 
 def _sizes(rows: Sequence[Row]) -> list[str]:
@@ -98,15 +116,14 @@ def _answer(rows: Sequence[Row]) -> Iterator[str]:
         if choice is None:
             continue
         result = choice.contest.results["unlearned"]
-        allowed = result.auc_allowed
-        line = next((one for one in row.lines if one.rung == "E" and one.deciding), None)
+        line = decided_by(row.lines, result)
         said = f"**{row.name}.** {choice.contest.title}, chosen on shadow runs, has mean AUC {_interval(result.auc)}"
-        said += "" if result.gap is None else f", {_interval(result.gap, signed=True)} to retrained"
-        if allowed is not None:
-            fails = number(result.failure_probability, 2)
-            said += f". The claim allows {fixed(allowed, 3, 'up')} at most; the mean AUC is at least "
-            said += f"{fixed(result.auc_lower, 3, 'down')}, which is wrong with probability {fails} at most"
-        said += "." if line is None else f": {line.outcome.value.replace('_', ' ')}."
+        said += "" if result.gap is None else f", {_interval(result.gap, least=-1.0)} to retrained"
+        if line is not None and line.statistic is not None and line.threshold is not None:
+            said += f". The claim allows {fixed(line.threshold, 3, 'up')} at most; the mean AUC is at least "
+            said += f"{fixed(line.statistic, 3, 'down')}, which is wrong with probability "
+            said += f"{number(line.failure_probability, 2)} at most: {line.outcome.value.replace('_', ' ')}"
+        said += "."
         yield from (said, "")
 
 
@@ -116,7 +133,7 @@ def _of_nothing(rows: Sequence[Row]) -> str:
         found = [r for row in rows for r in _attacks(row).results if _is(r, key, "original")]
         if found:
             caught, least = sum(r.caught for r in found), min(r.power or 0.0 for r in found)
-            parts.append(f"{name} in {caught} of {len(found)} rows (power stated beforehand at least {_share(least)})")
+            parts.append(f"{name} in {caught} of {len(found)} rows (least power stated beforehand: {power(least)})")
     levels = sorted({r.failure_probability for row in rows for r in _attacks(row).results})
     level = " or ".join(number(v, 2) for v in levels)
     return f"Doing nothing is caught at level {level} by {' and by '.join(parts)}." if parts else ""
@@ -150,7 +167,9 @@ def _refusals(rows: Iterable[Row]) -> Iterator[str]:
             yield from (f"**{row.name}** was not attacked: {row.because}", "")
             continue
         if row.attacks.refused:
-            yield from (f"**{row.name}** released the reference in {row.attacks.refused} target runs: over budget.", "")
+            some = f"{row.attacks.refused} of {row.attacks.targets}"
+            gone = ": of unlearned models nothing is known" if row.attacks.refused >= row.attacks.targets else ""
+            yield from (f"**{row.name}** released the reference in {some} target runs, being over budget{gone}.", "")
         for key, reason in row.attacks.reasons.items():
             yield from (f"**{row.name}**, {key}: {reason}", "")
 
@@ -173,12 +192,14 @@ def _attacks_table(rows: Sequence[Row], seeds: str) -> list[str]:
         for place, (name, contest) in enumerate(_shown(_attacks(row), seeds)):
             results = contest.results
             aucs = [_interval(results[kind].auc) if kind in results else MISSING for kind in KINDS]
+            if "unlearned" not in results and all_retrained(_attacks(row), seeds):
+                aucs[0] = ALL_RETRAINED
             own, nothing = results.get("unlearned"), results.get("original")
-            gap = _interval(own.gap, signed=True) if own is not None and own.gap is not None else MISSING
+            gap = _interval(own.gap, least=-1.0) if own is not None and own.gap is not None else MISSING
             points = [_point(one.points) if one is not None else MISSING for one in (own, nothing)]
-            power = MISSING if nothing is None or nothing.power is None else _share(nothing.power)
+            stated = MISSING if nothing is None else power(nothing.power)
             caught = MISSING if nothing is None else ("yes" if nothing.caught else "no")
-            cells.append([row.name if place == 0 else "", name, *aucs, gap, *points, power, caught])
+            cells.append([row.name if place == 0 else "", name, *aucs, gap, *points, stated, caught])
     return table(head, cells, left=2)
 
 
@@ -189,7 +210,8 @@ def _one_seed(rows: Sequence[Row]) -> list[str]:
         return []
     words = (
         "All runs, shadows and targets, with one training seed, so that nothing but the data differs. An attack that "
-        "holds both versions finds the forgotten in exact retraining as well: only its gap speaks of a method."
+        "holds both versions may find the forgotten in exact retraining as well: only its gap, beside retraining with "
+        "the same seed, speaks of a method."
     )
     return ["", words, *_attacks_table(shared, "one seed")]
 
@@ -229,7 +251,7 @@ def _by_record(rows: Sequence[Row]) -> Iterator[str]:
         for one in found.differencing:
             if one.seeds == "fresh":
                 counts = f"{_interval(one.degradation_count)} ({one.wins} of {one.records})"
-                gains.append([row.name, one.attack, one.against, counts, _interval(one.degradation_rate, signed=True)])
+                gains.append([row.name, one.attack, one.against, counts, _interval(one.degradation_rate, least=-1.0)])
     if cells or gains:
         yield from ("<details><summary>Record by record, and what a second version adds</summary>", "")
     if cells:
@@ -278,9 +300,10 @@ def _made(record: Record, rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def _interval(found: Interval, *, signed: bool = False, scale: float = 1.0, places: int = 3) -> str:
-    mean = scale * found.mean
-    text = ("+" if signed and mean > 0 else "") + fixed(mean, places)
+def _interval(found: Interval, *, least: float = 0.0, scale: float = 1.0, places: int = 3) -> str:
+    """A mean with its limits, which are cut to what is possible; signed where values may be negative."""
+    mean, found = scale * found.mean, cut(found, least)
+    text = ("+" if least < 0 < mean else "") + fixed(mean, places)
     if found.lower is None or found.upper is None:
         return f"{text} (no interval)"
     return f"{text} [{fixed(scale * found.lower, places, 'down')}, {fixed(scale * found.upper, places, 'up')}]"
@@ -289,7 +312,7 @@ def _interval(found: Interval, *, signed: bool = False, scale: float = 1.0, plac
 def _measured(measure: Measure, kind: str) -> str:
     found, text = measure.models.get(kind), MISSING
     if found is not None:
-        text = number(found.mean)
+        found, text = cut(found, measure.least, measure.most), number(found.mean)
     if found is not None and found.lower is not None:
         text += f" [{number(found.lower, rounding='down')}, {number(found.upper, rounding='up')}]"
     counts = (("undefined", measure.undefined.get(kind)), ("at the limit", measure.capped.get(kind)))
@@ -304,16 +327,8 @@ def _point(points: Sequence[OperatingPoint]) -> str:
         needed = MISSING if found is None else f"needs {found.negatives_needed} negatives, has {found.negatives}"
         return f"not resolvable: {needed}"
     low, high = found.true_positive_rate_lower, found.true_positive_rate_upper
+    limits = "no limits" if low is None or high is None else f"[{fixed(low, 3, 'down')}, {fixed(high, 3, 'up')}]"
     return (
-        f"{fixed(found.true_positive_rate)} [{fixed(low, 3, 'down')}, {fixed(high, 3, 'up')}]: "
+        f"{fixed(found.true_positive_rate)} {limits}: "
         f"{found.true_positives} of {found.positives}, FP {found.false_positives} of {found.negatives}"
     )
-
-
-def _share(probability: float) -> str:
-    """A power, never rounded up.
-
-    >>> _share(0.99997), _share(1.0)
-    ('> 0.999', '> 0.999')
-    """
-    return "> 0.999" if probability > 0.999 else fixed(probability, 3, "down")

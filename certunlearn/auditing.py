@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
-def audit_to(built: "Built", out: Path, *, jobs: int, fresh: bool, quiet: bool) -> "Record":
+def audit_to(
+    built: "Built",
+    out: Path,
+    *,
+    jobs: int,
+    fresh: bool,
+    quiet: bool,
+    show: "Callable[[Record, list[Path]], None]" = summary,
+) -> "Record":
     """Run a plan; write record.json, its arrays, report.html and report.pdf.
 
     Args:
@@ -25,6 +33,7 @@ def audit_to(built: "Built", out: Path, *, jobs: int, fresh: bool, quiet: bool) 
         jobs: worker processes; 0: one per core.
         fresh: whether another plan's record may be replaced.
         quiet: no progress, no table.
+        show: what is printed of the record and the files.
 
     Raises:
         PlanError: the folder cannot be written, or holds another plan's record.
@@ -49,7 +58,7 @@ def audit_to(built: "Built", out: Path, *, jobs: int, fresh: bool, quiet: bool) 
         check_output(out, plan_sha256(built.plan), fresh=fresh)  # another run may have been here meanwhile
         written = write_output(out, record, arrays)
     if not quiet:
-        summary(record, written)
+        show(record, written)
     return record
 
 

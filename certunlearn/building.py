@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from audit.design import Design
+from audit.attack_names import RECONSTRUCTION
+from audit.design import AttackDesign, Design, IdentificationDesign
 from audit.fleet import Subject
 from audit.worst_request import Search
 from learning.data import Dataset
@@ -43,6 +44,7 @@ class BuiltRow:
         design: claim, noise, numbers of runs.
         calibration: how σ was fixed, in words.
         chunk: replicas trained at once.
+        largest_chunk: that the memory budget allows, whatever the number of test runs.
         search: how the row searches for its request; None: the plan names it.
     """
 
@@ -51,6 +53,7 @@ class BuiltRow:
     design: Design
     calibration: str
     chunk: int
+    largest_chunk: int
     search: Search | None = None
 
 
@@ -191,7 +194,12 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
             method.check_task(task)
         except PlanError as error:
             raise PlanError(f"{where}.task must suit {spec.method}, got {spec.task}: {error}") from error
-    budget, calibration = _budget(spec, method, task, size, where)
+    policy = spec.claim.seed_policy or declared.seed_policy
+    if task.deterministic and policy is SeedPolicy.PER_SEED and not declared.draws:
+        policy = SeedPolicy.DETERMINISTIC
+    game = identification_design(spec, size, task.rows, where) if "D" in spec.rungs else None
+    attacks = attack_design(spec, size, task.rows, where, gaussian=declared.gaussian_noise, policy=policy)
+    budget, calibration = _budget(spec, method, _smallest(task, size, game, attacks), size, where)
     fails = _failure_probability(spec, method, where)
     by_hand = spec.noise_scale is not None
     if spec.noise_scale is not None:
@@ -207,9 +215,6 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
             f"{where}.noise_scale must be > 0, got 0: without noise two weights are equal or told apart. "
             "Write noise_scale = 1e-3."
         )
-    policy = spec.claim.seed_policy or declared.seed_policy
-    if task.deterministic and policy is SeedPolicy.PER_SEED and not declared.draws:
-        policy = SeedPolicy.DETERMINISTIC
     tradeoff: EpsilonDelta | GaussianTradeOff
     if spec.claim.kind == "gaussian":
         tradeoff = GaussianTradeOff(
@@ -240,15 +245,16 @@ def _row(plan: Plan, position: int, method: AnyMethod, task: Task, ids: list[int
         controls=controls_of(spec),
         scores=spec.scores,
         until_refuted=spec.until is not None,
-        identification=identification_design(spec, size, task.rows, where) if "D" in spec.rungs else None,
-        attacks=attack_design(spec, size, task.rows, where, gaussian=declared.gaussian_noise, policy=policy),
+        identification=game,
+        attacks=attacks,
     )
     subject = Subject(spec.name, method, task, tuple(ids), reference, plan.seed, wanted.parts)
     search = None
     if wanted.kind == "worst":
         search = Search(size, wanted.random, wanted.seeds, wanted.steps, wanted.swaps)
-    chunk = min(replicas_per_chunk(task), -(-design.test // _CHUNKS))
-    return BuiltRow(spec, subject, design, calibration, chunk, search)
+    largest = replicas_per_chunk(task)
+    chunk = min(largest, -(-design.test // _CHUNKS))
+    return BuiltRow(spec, subject, design, calibration, chunk, largest, search)
 
 
 def _failure_probability(spec: RowSpec, method: AnyMethod, where: str) -> float:
@@ -280,9 +286,22 @@ def _budget(spec: RowSpec, method: AnyMethod, task: Task, size: int, where: str)
                 '"prior"; write budget = 1e-3.'
             )
         prior = method.prior_sensitivity_upper(task, size)
-        return prior, f"{how} at Δ = {prior:.4g}, the method's bound from public numbers"
+        return prior, f"{how} at Δ = {prior:.4g}, the method's bound from public numbers ({task.rows} records)"
     budget = float(spec.budget or 0.0)
     return budget, f"{how} at Δ = {budget:.4g}, a budget stated in the plan before any model was trained"
+
+
+def _smallest(task: Task, size: int, game: IdentificationDesign | None, attacks: AttackDesign | None) -> Task:
+    """The task with as few records as any model of the row learns from: games leave candidates out."""
+    left_out = 0
+    if attacks is not None:
+        left_out = max(attacks.candidates - size, attacks.targets - 1 if RECONSTRUCTION in attacks.keys else 0)
+    if game is not None:
+        left_out = max(left_out, game.game.candidates - (game.game.members or 0))
+    if not left_out:
+        return task
+    data, kept = task.dataset, task.rows - left_out
+    return replace(task, dataset=replace(data, features=data.features[:kept], labels=data.labels[:kept]))
 
 
 def replicas_per_chunk(task: Task) -> int:

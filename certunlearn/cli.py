@@ -47,7 +47,11 @@ DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run, in place of the plan's.")]
 Replicas = Annotated[
     int | None,
-    typer.Option("--replicas", min=2, help="Test and selection runs of every row, in place of the plan's."),
+    typer.Option(
+        "--replicas",
+        min=2,
+        help="Test and selection runs of every row, in place of the plan's; attacks have at most as many, but 32.",
+    ),
 ]
 
 
@@ -144,6 +148,7 @@ def plan_(
 ) -> None:
     """Show a plan: its rows, what it will train, and what that will cost."""
     from .costs import estimate
+    from .evidence import cannot_show
 
     built = built_plan(plan, device, seed, replicas, data, define, trust)
     costs = estimate(built)
@@ -171,6 +176,9 @@ def plan_(
         f"{models} models, about {total:.0f} core seconds ({total / usable:.0f} s on {usable} cores), "
         f"{largest:.0f} MiB per process. Rough: good to a factor of three."
     )
+    for row in built.rows:
+        for what in cannot_show(row.design.claim.request_size, row.design):
+            console.print(f"{row.spec.name}: {what}.", markup=False, highlight=False)
     console.print("The plan is valid." if check else "The plan is valid. Nothing was run; `certunlearn audit` runs it.")
 
 

@@ -2,16 +2,27 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
+
+from audit.attack_lines import KEY, detectable_mean
 from audit.attack_names import RECONSTRUCTION, WORDS, expand
+from audit.attacks.attack import Family
+from audit.attacks.catalogue import ATTACKS
+from audit.attacks.measures import critical_auc
 from audit.bounds.identification import Game
-from audit.design import AttackDesign, IdentificationDesign, line_weights
+from audit.design import AttackDesign, Design, IdentificationDesign, line_weights
 from audit.score_names import SHIPPED_SCORES
+from unlearning.auc import auc_allowed
 from unlearning.claim import SeedPolicy
 from unlearning.errors import PlanError
+from unlearning.rounding import text_upper
 
 from .plan import IdentificationSpec, RowSpec
+
+LEAST_CANDIDATES = 10  # where a plan names none: of two, every run's AUC is 0 or 1
+_DEVIATION = 0.15  # of runs' AUCs, about that of few candidates
 
 
 def own_scores(spec: RowSpec, code: Mapping[str, Any], where: str) -> tuple[tuple[str, Callable[..., Any]], ...]:
@@ -37,26 +48,43 @@ def own_attacks(spec: RowSpec, code: Mapping[str, Any], where: str) -> tuple[tup
     """Attacks that are the user's own: classes, called without arguments, or attacks.
 
     Raises:
-        PlanError: no attack, or one with the key of a shipped one.
+        PlanError: no attack, or one with the key or the title of another.
     """
     found = []
+    keys, titles = set(WORDS), {attack.title for attack in ATTACKS.values()}
     for position, name in enumerate(spec.attacking.names if spec.attacking else ()):
         if name in WORDS:
             continue
         at = f"{where}.attacks.names[{position}]"
-        try:
-            attack = code[name]() if isinstance(code[name], type) else code[name]
-        except Exception as error:
-            raise PlanError(
-                f"{at} must name a class that needs no arguments, got {name}: {type(error).__name__}: {error}"
-            ) from error
-        missing = [part for part in ("key", "title", "family", "source", "fit") if not hasattr(attack, part)]
-        if missing:
-            raise PlanError(f"{at} must have {', '.join(missing)}, got {name}; see audit.attacks.attack.Attack.")
-        if attack.key in WORDS:
-            raise PlanError(f"{at} must have a key of its own, got {attack.key!r}, which is a shipped attack's.")
+        attack = _own_attack(name, code[name], at)
+        for part, taken in (("key", keys), ("title", titles)):
+            value = getattr(attack, part)
+            if value in taken:
+                raise PlanError(
+                    f"{at} must have a {part} that no other attack has, got {value!r} of {name}. Change the {part}."
+                )
+            taken.add(value)
         found.append((name, attack))
     return tuple(found)
+
+
+def _own_attack(name: str, code: Any, at: str) -> Any:
+    try:
+        attack = code() if isinstance(code, type) else code
+    except Exception as error:
+        raise PlanError(
+            f"{at} must name a class that needs no arguments, got {name}: {type(error).__name__}: {error}"
+        ) from error
+    missing = [part for part in ("key", "title", "family", "source", "fit") if not hasattr(attack, part)]
+    if missing:
+        raise PlanError(f"{at} must have {', '.join(missing)}, got {name}; see audit.attacks.attack.Attack.")
+    for part in ("key", "title", "source"):
+        if not isinstance(getattr(attack, part), str) or not getattr(attack, part).strip():
+            raise PlanError(f"{at} must have a {part} that is a text, got {getattr(attack, part)!r} of {name}.")
+    if attack.family not in get_args(Family):
+        families = ", ".join(get_args(Family))
+        raise PlanError(f"{at} must have a family among {families}, got {attack.family!r} of {name}.")
+    return attack
 
 
 def lines_of(spec: RowSpec) -> dict[str, float]:
@@ -119,36 +147,66 @@ def attack_design(
         policy: which randomness the claim speaks of.
 
     Raises:
-        PlanError: numbers that do not fit the request or the data, a sweep without noise to scale, or one seed for a
-            method whose noise it would fix.
+        PlanError: numbers that do not fit the request or the data, a sweep without noise to scale, or one seed where
+            that makes no sense.
     """
     asked = spec.attacking
     if asked is None:
         return None
-    candidates = asked.candidates or 2 * size
     keys = expand(asked.names)
-    if keys != (RECONSTRUCTION,) and not size < candidates < rows:
-        raise PlanError(
-            f"{where}.attacks.candidates must be between {size + 1} (the request has {size} records) and {rows - 1}, "
-            f"got {candidates}. Request fewer records."
-        )
+    candidates = _candidates(asked.candidates, size, rows, f"{where}.attacks", checked=keys != (RECONSTRUCTION,))
     if asked.sweep and not gaussian:
         raise PlanError(
             f"{where}.attacks.sweep must be left out for {spec.method}, which adds no N(0, σ²I) after training, got "
             f"{list(asked.sweep)}; remove it."
         )
-    if "one seed" in asked.seeds and (not gaussian or policy is SeedPolicy.MARGINAL):
+    if "one seed" in asked.seeds:
+        _check_one_seed(spec.method, list(asked.seeds), f"{where}.attacks.seeds", gaussian, policy)
+    fields = asked.model_dump(include={"shadows", "targets", "seeds", "population", "sweep", "measures"})
+    return AttackDesign(keys, candidates, **fields)
+
+
+def _candidates(asked: int | None, size: int, rows: int, where: str, *, checked: bool) -> int:
+    usual = min(max(2 * size, LEAST_CANDIDATES), rows - 1)
+    found = asked or usual
+    if checked and not size < found < rows:
+        way_out = f"Raise candidates to {usual}" if found <= size else f"Lower candidates to {rows - 1} or less"
         raise PlanError(
-            f'{where}.attacks.seeds must be ["fresh"] for {spec.method}, whose noise is drawn with the training seed, '
-            f"got {list(asked.seeds)}; runs that share the seed would share it."
+            f"{where}.candidates must be between {size + 1} (the request has {size} records) and {rows - 1}, got "
+            f"{found}. {way_out if size < usual else 'Request fewer records'}."
         )
-    return AttackDesign(
-        keys,
-        candidates,
-        asked.shadows,
-        asked.targets,
-        asked.seeds,
-        asked.population,
-        asked.sweep,
-        asked.measures,
-    )
+    return found
+
+
+def _check_one_seed(method: str, seeds: list[str], at: str, gaussian: bool, policy: SeedPolicy) -> None:
+    if not gaussian:
+        raise PlanError(
+            f'{at} must be ["fresh"] for {method}, whose noise is drawn with the training seed, got {seeds}; runs that '
+            "share the seed would share it."
+        )
+    if policy is SeedPolicy.MARGINAL:
+        raise PlanError(
+            f'{at} must be ["fresh"] for a claim over training seeds, which says nothing of runs that share one, got '
+            f'{seeds}; remove "one seed", or write claim.seed_policy = "per seed".'
+        )
+
+
+def cannot_show(size: int, design: Design) -> list[str]:
+    """What the attacks of a row cannot show in so many target runs, however well they do.
+
+    Args:
+        size: of the request.
+        design: of the row.
+    """
+    asked = design.attacks
+    if asked is None or set(asked.keys) <= {RECONSTRUCTION}:
+        return []
+    found, runs = [], f"in {asked.targets} target runs"
+    members = np.tile(np.arange(asked.candidates) < size, (asked.targets, 1))
+    if asked.decides:
+        allowed = auc_allowed(design.claim.tradeoff, size, asked.candidates - size)
+        if detectable_mean(_DEVIATION, asked.targets, allowed, design.line_failure_probability(KEY)) is None:
+            found.append(f"no mean AUC {runs} refutes this claim, which allows {text_upper(allowed, 4)}")
+    if critical_auc(members, design.failure_probability) > 1:
+        found.append(f"no mean AUC {runs} is told from luck at {design.failure_probability:g}; raise attacks.targets")
+    return found

@@ -198,7 +198,7 @@ def row_facts(
     declared = built.subject.method.declaration
     certificate = findings.certificate
     return Row(
-        **_identity(built, certified=certificate is not None),
+        **_identity(built, findings.verdict, certified=certificate is not None),
         certificate=None if certificate is None else certificate_facts(certificate, built, findings),
         lines=findings.lines,
         distances=findings.distances,
@@ -215,7 +215,7 @@ def row_facts(
         stores=declared.stores,
         verdict=findings.verdict,
         because=findings.because,
-        as_expected=findings.verdict is built.spec.expect,
+        as_expected=built.spec.expect in (None, findings.verdict),
     )
 
 
@@ -245,7 +245,7 @@ def failed_row(built: BuiltRow, reason: str) -> Row:
         reason=reason,
     )
     return Row(
-        **_identity(built, certified=False),
+        **_identity(built, Verdict.ERROR, certified=False),
         certificate=None,
         lines=[line],
         distances=None,
@@ -260,7 +260,7 @@ def failed_row(built: BuiltRow, reason: str) -> Row:
     )
 
 
-def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
+def _identity(built: BuiltRow, verdict: Verdict, *, certified: bool) -> dict[str, Any]:
     method, spec, design = built.subject.method, built.spec, built.design
     claim = design.claim if certified else replace(design.claim, stated_by="hand")
     declared = method.declaration
@@ -277,7 +277,7 @@ def _identity(built: BuiltRow, *, certified: bool) -> dict[str, Any]:
         "calibration": built.calibration,
         "failure_probability": design.failure_probability,
         "replicas": _replicas(design),
-        "expected": spec.expect,
+        "expected": spec.expect or verdict,
     }
 
 

@@ -152,7 +152,14 @@ def _run_row(built: BuiltRow, jobs: int, progress: Progress, bound: BoundSearch 
 
     try:
         built, searched, timings = _with_request(built, jobs, told_row)
-        found = audit_row(built.subject, built.design, chunk=built.chunk, jobs=jobs, progress=told_row)
+        found = audit_row(
+            built.subject,
+            built.design,
+            chunk=built.chunk,
+            jobs=jobs,
+            largest_chunk=built.largest_chunk,
+            progress=told_row,
+        )
         if bound is not None:
             found = with_search(found, built, bound)
         return row_facts(built, found, searched, bound), replace(found, timings=timings + found.timings)

@@ -11,10 +11,10 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 from scipy.special import betaln, gammaln
 
-from unlearning.record import ClaimFacts, Row
+from unlearning.record import Row
 from unlearning.record_attacks import AttackResult, Interval, Reconstruction, SweepPoint
 
-from .attack_readings import KINDS, Contest, allowed_at, swept_attack, unlimited
+from .attack_readings import KINDS, Contest, swept_attack, unlimited
 from .drawing import (
     BOUND,
     FAINT,
@@ -89,17 +89,17 @@ def roc(contest: Contest, salt: str) -> str:
         axes.fill_between(at, np.maximum(low, 10.0**floor), high, color=FAINT, alpha=0.22, linewidth=0)
         grid = np.array([10.0**floor, 1.0])
         axes.plot(grid, grid, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-        heights = {result.against: _draw_roc(axes, result, floor) for result in results}
+        for result in results:
+            _draw_roc(axes, result, floor)
         decades(axes, math.ceil(floor))
         axes.set(xlim=(10.0**floor, 1), ylim=(10.0**floor, 1))
         axes.set_xlabel("false positives: share of those never learned (logarithmic)")
         axes.set_ylabel("true positives: share of\nthe forgotten (logarithmic)")
-        _name_curves(axes, heights)
+        _name_curves(axes, [result.against for result in results])
         return to_svg(figure, salt)
 
 
-def _draw_roc(axes: Axes, result: AttackResult, floor: float) -> float:
-    """Draw one curve; its height where a tenth is called falsely."""
+def _draw_roc(axes: Axes, result: AttackResult, floor: float) -> None:
     false, true = np.asarray(result.roc_false), np.asarray(result.roc_true)
     edge = 10.0**floor
     inside = false >= edge
@@ -107,15 +107,13 @@ def _draw_roc(axes: Axes, result: AttackResult, floor: float) -> float:
     x, y = np.concatenate([[edge], false[inside]]), np.concatenate([[left], true[inside]])
     drawn = y > 0
     axes.plot(x[drawn], y[drawn], drawstyle="steps-post", linewidth=1.5, **_LINES[result.against])
-    return float(np.interp(0.1, x, y))
 
 
-def _name_curves(axes: Axes, heights: dict[str, float]) -> None:
-    """Name the curves beside the axes, in their order: their ends meet, and names there would lie on each other."""
-    named = [(KINDS[kind], _LINES[kind]) for kind in sorted(heights, key=lambda kind: -heights[kind])]
+def _name_curves(axes: Axes, kinds: Sequence[str]) -> None:
+    """Name the curves beside the axes, in the order of every legend: at their ends names would lie on each other."""
     names: list[tuple[str, dict[str, Any]]] = [
-        *named,
         ("guessing", {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 0.8}),
+        *((KINDS[kind], _LINES[kind]) for kind in kinds),
     ]
     for place, (name, line) in enumerate(names):
         height = 0.86 - 0.1 * place
@@ -128,8 +126,8 @@ def _name_curves(axes: Axes, heights: dict[str, float]) -> None:
 def aucs(shown: Sequence[Contest], allowed: float | None, salt: str) -> str:
     """Draw the AUC of every attack on the three kinds of models, with intervals, against what the claim allows."""
     with mpl.rc_context(style()):
-        figure = new_figure(7.2, 0.95 + 0.36 * len(shown))
-        axes = axes_at(figure, 2.3, 0.36, 0.15, 0.5)
+        figure = new_figure(7.2, 0.95 + 0.28 * len(shown))
+        axes = axes_at(figure, 2.8, 0.36, 0.15, 0.5)
         axes.axvline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), label="guessing")
         if allowed is not None:
             axes.axvline(allowed, color=PROMISE, linewidth=1.3, label="claim allows, at most")
@@ -139,7 +137,7 @@ def aucs(shown: Sequence[Contest], allowed: float | None, salt: str) -> str:
                 if kind in contest.results:
                     _draw_interval(axes, contest.results[kind].auc, place + dodge, mark)
             axes.plot([], [], linestyle="none", label=name, **mark)
-        axes.set_yticks(range(len(shown)), [shorten(contest.title, 36) for contest in shown])
+        axes.set_yticks(range(len(shown)), [_label(contest) for contest in shown])
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -153,6 +151,10 @@ def aucs(shown: Sequence[Contest], allowed: float | None, salt: str) -> str:
         return to_svg(figure, salt)
 
 
+def _label(contest: Contest) -> str:
+    return shorten(contest.title, 46) if contest.shipped else f"{shorten(contest.title, 34)} (your own)"
+
+
 def _draw_interval(axes: Axes, found: Interval, height: float, mark: dict[str, Any]) -> None:
     if found.lower is not None and found.upper is not None:
         axes.plot([found.lower, found.upper], [height, height], color=mark["color"], linewidth=1.1, zorder=2)
@@ -164,7 +166,7 @@ def reconstruction(found: Sequence[Reconstruction], salt: str) -> str:
     lanes = Lanes([one.noise_scale for one in found])
     kinds = [kind for kind in KINDS if any(one.against == kind for one in found)]
     with mpl.rc_context(style()):
-        figure = new_figure(7.2, 2.6)
+        figure = new_figure(7.2, 2.3)
         axes = axes_at(figure, 0.75, 0.36, 0.15, 0.5)
         for kind in kinds:
             own = [one for one in found if one.against == kind]
@@ -183,15 +185,15 @@ def reconstruction(found: Sequence[Reconstruction], salt: str) -> str:
         return to_svg(figure, salt)
 
 
-def sweep(claim: ClaimFacts, points: Sequence[SweepPoint], attack: str, salt: str) -> str:
+def sweep(points: Sequence[SweepPoint], attack: str, salt: str) -> str:
     """Draw one attack's AUC, what ε allows it, and the accuracy on the holdout, against the noise scale."""
     ordered = sorted(points, key=lambda point: point.noise_scale)
     lanes = Lanes([point.noise_scale for point in ordered])
     with mpl.rc_context(style()):
-        figure = new_figure(7.2, 4.6)
-        above, below = axes_at(figure, 0.75, 0.85, 0.15, 2.02), axes_at(figure, 0.75, 2.78, 0.15, 0.5)
+        figure = new_figure(7.2, 3.5)
+        above, below = axes_at(figure, 0.75, 0.85, 0.15, 1.5), axes_at(figure, 0.75, 2.15, 0.15, 0.5)
         above.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), label="guessing")
-        known = [(p, a) for p in ordered if (a := allowed_at(claim, ordered, p)) is not None]
+        known = [(p, a) for p in ordered if (a := p.auc_allowed) is not None]
         if known:
             places = [lanes.place(point.noise_scale) for point, _ in known]
             above.plot(
@@ -215,9 +217,9 @@ def sweeps(rows: Sequence[Row], salt: str) -> str:
     swept = [(row, row.attacks.sweep) for row in rows if row.attacks is not None and row.attacks.sweep]
     lanes = Lanes([point.noise_scale for _, points in swept for point in points])
     with mpl.rc_context(style()):
-        figure = new_figure(7.2, 4.3 + 0.2 * ((len(swept) + 2) // 3))
+        figure = new_figure(7.2, 3.4 + 0.2 * ((len(swept) + 2) // 3))
         top = 0.3 + 0.2 * ((len(swept) + 2) // 3)
-        above, below = axes_at(figure, 0.75, top, 0.15, 2.02), axes_at(figure, 0.75, top + 2.0, 0.15, 0.5)
+        above, below = axes_at(figure, 0.75, top, 0.15, 1.55), axes_at(figure, 0.75, top + 1.65, 0.15, 0.5)
         above.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
         for turn, (row, points) in enumerate(swept):
             ordered = sorted(points, key=lambda point: point.noise_scale)

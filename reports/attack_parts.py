@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from unlearning.record import ClaimFacts
 from unlearning.record_attacks import Attacks, Differencing, Interval, Measure, SweepPoint
 
 from . import attack_figures as figures
 from .attack_readings import (
     KINDS,
-    allowed_at,
     both_versions,
     confidence_said,
     contests,
+    cut,
     named,
     regimes,
     runs_said,
@@ -45,12 +44,10 @@ def both_versions_against_one(found: Attacks, titles: dict[str, str]) -> list[Bl
     )
     caption = "Both versions in hand against one."
     chosen = _chosen(found)
-    blocks: list[Block] = [Paragraph(text, "What the second version adds.")]
-    blocks.append(differencing_table(caption, chosen, titles))
+    tables = [differencing_table(caption, chosen, titles)]
     if len(chosen) < len(found.differencing):
-        every = differencing_table(caption, found.differencing, titles)
-        blocks.append(Details(f"All {plural(len(found.differencing), 'comparison')}", (every,)))
-    return blocks
+        tables.append(differencing_table(caption, found.differencing, titles))
+    return [Details("What the second version adds to one", (Paragraph(text), *tables), printed=False)]
 
 
 def _chosen(found: Attacks) -> list[Differencing]:
@@ -75,10 +72,9 @@ def per_record(found: Attacks, titles: dict[str, str]) -> list[Block]:
     )
     kinds = {kind: place for place, kind in enumerate(KINDS)}
     records = sorted(found.records, key=lambda one: (one.attack, one.seeds, kinds.get(one.against, len(kinds))))
-    blocks: list[Block] = [Paragraph(text, "Record by record."), quantile_table(records, titles)]
-    if (groups := group_table(records, titles)) is not None:
-        blocks.append(groups)
-    return blocks
+    groups = group_table(records, titles)
+    tables = (quantile_table(records, titles), *(() if groups is None else (groups,)))
+    return [Details("Record by record", (Paragraph(text), *tables), printed=False)]
 
 
 def rebuilt(found: Attacks, titles: dict[str, str], salt: str) -> list[Block]:
@@ -108,9 +104,10 @@ def rebuilt(found: Attacks, titles: dict[str, str], salt: str) -> list[Block]:
                 "beside the average public record and the one whose predictions changed most. 1 is the record itself, "
                 "its sign and size apart."
             )
-            described = "Lines of |cosine| by noise scale; the numbers are in the table below."
+            described = "Lines of |cosine| by noise scale; the numbers are in the table."
             blocks.append(Figure(figures.reconstruction(members, f"{salt}-rebuilt-{place}"), caption, described))
-    return [*blocks, reconstruction_table(found.reconstructions, titles)]
+    table = reconstruction_table(found.reconstructions, titles)
+    return [*blocks, Details("Rebuilt records in numbers", (table,), printed=False)]
 
 
 def behaviour(found: Attacks) -> list[Block]:
@@ -122,14 +119,11 @@ def behaviour(found: Attacks) -> list[Block]:
         "beside it to show what a measure can see at all."
     )
     meanings = Facts(tuple((one.title, one.meaning) for one in found.measures))
-    return [
-        Paragraph(text, "Measures of behaviour."),
-        _measures_table(found.measures),
-        Details("What the measures mean", (meanings,)),
-    ]
+    shown = (Paragraph(text), _measures_table(found.measures), meanings)
+    return [Details("Measures of behaviour that papers report", shown, printed=False)]
 
 
-def swept(claim: ClaimFacts, found: Attacks, titles: dict[str, str], salt: str) -> list[Block]:
+def swept(found: Attacks, titles: dict[str, str], salt: str) -> list[Block]:
     """How calibrated noise buys privacy, and what it costs."""
     attack = swept_attack(found.sweep)
     if attack is None:
@@ -148,13 +142,12 @@ def swept(claim: ClaimFacts, found: Attacks, titles: dict[str, str], salt: str) 
         f"{title} (above) and accuracy on the holdout (below) against noise, with intervals, and the AUC that "
         "the row’s Δ with this noise allows. The attack drawn is the one that sees doing nothing best."
     )
-    described = "Lines of AUC and accuracy by noise scale; the numbers are in the table below."
-    picture = figures.sweep(claim, found.sweep, attack, f"{salt}-sweep")
+    described = "Lines of AUC and accuracy by noise scale; the numbers are in the table."
+    picture = figures.sweep(found.sweep, attack, f"{salt}-sweep")
     blocks: list[Block] = [Paragraph(text, "Noise and its price."), Figure(picture, caption, described)]
-    blocks.append(_sweep_table(claim, found.sweep, attack, titles))
     others = dict.fromkeys(key for point in found.sweep for key in point.aucs if key != attack)
-    tables = tuple(_sweep_table(claim, found.sweep, key, titles) for key in others)
-    return [*blocks, Details("Other attacks by noise", tables)] if tables else blocks
+    tables = tuple(_sweep_table(found.sweep, key, titles) for key in (attack, *others))
+    return [*blocks, Details("Noise and its price in numbers", tables, printed=False)]
 
 
 def _measures_table(found: Sequence[Measure]) -> Table:
@@ -173,7 +166,7 @@ def _measures_table(found: Sequence[Measure]) -> Table:
     intervals = [interval for one in found for interval in one.models.values()]
     caption = (
         f"Measures that papers report; they decide nothing. {runs_said(intervals).capitalize()}; "
-        f"{confidence_said(intervals)}."
+        f"{confidence_said(intervals)}, cut to values that are possible."
     )
     return Table(caption, columns, rows)
 
@@ -186,10 +179,10 @@ def _measured(one: Measure, kind: str) -> Cell:
     found = one.models.get(kind)
     if found is None:
         return Cell(MISSING, "; ".join(remarks))
-    return Cell(number(found.mean), "; ".join([spread(found), *remarks]))
+    return Cell(number(found.mean), "; ".join([spread(cut(found, one.least, one.most)), *remarks]))
 
 
-def _sweep_table(claim: ClaimFacts, sweep: Sequence[SweepPoint], attack: str, titles: dict[str, str]) -> Table:
+def _sweep_table(sweep: Sequence[SweepPoint], attack: str, titles: dict[str, str]) -> Table:
     """One attack and the accuracy at every noise scale."""
     kinds = [kind for kind in KINDS if any(kind in point.aucs.get(attack, {}) for point in sweep)]
     held = [kind for kind in KINDS if any(kind in point.holdout for point in sweep)]
@@ -204,7 +197,7 @@ def _sweep_table(claim: ClaimFacts, sweep: Sequence[SweepPoint], attack: str, ti
         (
             Cell(number(point.noise_scale), f"{exact(point.noise_factor)} × the row’s"),
             Cell("∞" if unlimited(sweep, point) else number(point.epsilon, rounding="up")),
-            Cell(fixed(allowed_at(claim, sweep, point), 3, "up")),
+            Cell(fixed(point.auc_allowed, 3, "up")),
             *(interval_cell(point.aucs.get(attack, {}).get(kind)) for kind in kinds),
             *(_percent_cell(point.holdout.get(kind)) for kind in held),
         )
@@ -222,4 +215,4 @@ def _percent_cell(found: Interval | None) -> Cell:
     if found is None:
         return Cell(MISSING)
     scaled = {name: None if (v := getattr(found, name)) is None else 100 * v for name in ("mean", "lower", "upper")}
-    return interval_cell(found.model_copy(update=scaled), 1)
+    return interval_cell(found.model_copy(update=scaled), 1, most=100.0)

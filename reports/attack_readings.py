@@ -3,18 +3,24 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from unlearning.gaussian import mu_of_epsilon_delta
-from unlearning.record import ClaimFacts
+from unlearning.attack_choice import best_on_shadows, may_decide, shipped
+from unlearning.record import Line
 from unlearning.record_attacks import AttackResult, Attacks, Interval, SweepPoint
 
 from .numerals import count, fixed, number
-from .readings import claimed
+from .readings import computed
 from .wording import plural
 
 KINDS = {"unlearned": "unlearned", "original": "doing nothing", "retrained": "retrained"}
 BOTH_VERSIONS = "MIA-U"
+OWN = "your own: shown, decides nothing"
+ALL_RETRAINED = "all retrained"
 _REGIMES = ("fresh", "one seed")
+_BY_SEEDS = ("results", "records", "differencing")  # parts of the record that tell seeds apart
+_DECIDES = "attack"  # key of the deciding line
+_CLASSIFIERS = {"logistic": "logistic regression", "tree": "a tree", "forest": "a forest", "mlp": "a perceptron"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,11 @@ class Contest:
         return self.any.title
 
     @property
+    def shipped(self) -> bool:
+        """Whether it is none of somebody's own."""
+        return shipped(self.any)
+
+    @property
     def both_versions(self) -> bool:
         """Whether the attacker holds the original model too."""
         return self.any.family == BOTH_VERSIONS
@@ -50,7 +61,7 @@ class Choice:
     Attributes:
         contest: the attack.
         beforehand: chosen on shadow runs; else on the very runs that the report shows.
-        tried: number of attacks it was chosen from.
+        tried: number of attacks it was chosen from: shipped ones, where there is one.
     """
 
     contest: Contest
@@ -74,21 +85,85 @@ def contests(attacks: Attacks, seeds: str) -> list[Contest]:
 
 
 def strongest(found: Iterable[Contest], model: str = "unlearned") -> Choice | None:
-    """The attack that shadow runs say is strongest on a kind of model, by the lower limit of its AUC there.
+    """The attack that shadow runs say is strongest on a kind of model, by the rule that chooses what decides.
 
     Where a record does not hold what shadow runs said, the choice is by the results themselves, and says so.
     """
-    able = [contest for contest in found if model in contest.results]
-    if not able:
+    able = {contest.any.attack: contest for contest in found if model in contest.results}
+    results = [contest.results[model] for contest in able.values()]
+    beforehand = all(result.shadow_auc is not None for result in results)
+    if not beforehand:
+        results = [result.model_copy(update={"shadow_auc": result.auc}) for result in results]
+    best = best_on_shadows(results)
+    if best is None:
         return None
-    beforehand = all(contest.results[model].shadow_auc is not None for contest in able)
+    alike = [result for result in results if shipped(result) == shipped(best)]
+    return Choice(able[best.attack], beforehand, len(alike))
 
-    def strength(contest: Contest) -> float:
-        result = contest.results[model]
-        seen = result.shadow_auc if beforehand and result.shadow_auc is not None else result.auc
-        return seen.mean if seen.lower is None else seen.lower
 
-    return Choice(max(able, key=strength), beforehand, len(able))
+def deciding_line(lines: Iterable[Line]) -> Line | None:
+    """The line that holds the AUC of an attack against what the claim allows, where it says anything."""
+    return next((x for x in lines if x.rung == "E" and x.key == _DECIDES and x.deciding and computed(x)), None)
+
+
+def decided_by(lines: Iterable[Line], result: AttackResult) -> Line | None:
+    """The deciding line, where it rests on this attack: the strongest one by the rule that both share."""
+    return deciding_line(lines) if may_decide(result) and result.against == "unlearned" else None
+
+
+def refused(found: Attacks, seeds: str) -> int:
+    """Target runs with these seeds that released the retrained reference, being over budget."""
+    return found.refused_by.get(seeds, found.refused)
+
+
+def all_retrained(found: Attacks, seeds: str) -> bool:
+    """Whether no target run with these seeds released an unlearned model."""
+    return 0 < found.targets <= refused(found, seeds)
+
+
+def without_retrained(found: Attacks) -> Attacks:
+    """The same without what is said of unlearned models where none was released: no such number is a success."""
+    gone = {seeds for seeds in regimes(found) if all_retrained(found, seeds)}
+    update: dict[str, Any] = {
+        "reconstructions": [x for x in found.reconstructions if x.against != "unlearned" or x.refused < x.cosine.runs]
+    }
+
+    def kept(one: Any) -> bool:
+        return one.against != "unlearned" or one.seeds not in gone
+
+    update |= {name: [*filter(kept, getattr(found, name))] for name in _BY_SEEDS}
+    if found.results and found.results[0].seeds in gone:  # those of the first seeds
+        update["measures"] = [m.model_copy(update={"models": _others(m.models)}) for m in found.measures]
+        update["sweep"] = [
+            point.model_copy(
+                update={"aucs": {k: _others(v) for k, v in point.aucs.items()}, "holdout": _others(point.holdout)}
+            )
+            for point in found.sweep
+        ]
+    return found.model_copy(update=update)
+
+
+def _others(models: dict[str, Interval]) -> dict[str, Interval]:
+    return {kind: found for kind, found in models.items() if kind != "unlearned"}
+
+
+def seeds_said(seeds: str) -> str:
+    """How runs were seeded, in words.
+
+    >>> seeds_said("fresh"), seeds_said("one seed")
+    ('fresh seeds', 'one seed')
+    """
+    return "fresh seeds" if seeds == "fresh" else seeds
+
+
+def classical_said(key: str) -> str:
+    """The attack on the first version alone, by its key.
+
+    >>> classical_said("classical/mlp"), classical_said("loss")
+    ('the model before alone, a perceptron', 'loss')
+    """
+    classifier = key.removeprefix("classical/")
+    return key if classifier == key else f"the model before alone, {_CLASSIFIERS.get(classifier, classifier)}"
 
 
 def one_version(found: Sequence[Contest]) -> list[Contest]:
@@ -103,21 +178,28 @@ def both_versions(found: Sequence[Contest]) -> list[Contest]:
 
 def shown(found: Sequence[Contest]) -> list[tuple[str, Contest]]:
     """Attacks for a table, with a remark: of many on both versions the chosen, the median and the largest."""
-    own = [(contest.any.family, contest) for contest in one_version(found)]
+    single = [(remark(contest), contest) for contest in one_version(found)]
     many = both_versions(found)
     if len(many) <= 3:
-        return own + [(contest.any.family, contest) for contest in many]
+        return single + [(remark(contest), contest) for contest in many]
     ordered = sorted(many, key=lambda contest: _mean(contest.results.get("unlearned")))
     choice, remarks = strongest(many), {}
     if choice is not None and choice.beforehand:
         remarks[id(choice.contest)] = (f"chosen of {len(many)} on shadow runs", choice.contest)
-    for remark, contest in (
+    for said, contest in (
         (f"median of {len(many)}", ordered[(len(ordered) - 1) // 2]),
         (f"largest of {len(many)}, so biased upward", ordered[-1]),
     ):
         before = remarks.get(id(contest))
-        remarks[id(contest)] = (f"{before[0]}; {remark}" if before else remark, contest)
-    return own + [(f"{BOTH_VERSIONS}; {remark}", contest) for remark, contest in remarks.values()]
+        remarks[id(contest)] = (f"{before[0]}; {said}" if before else said, contest)
+    listed = {id(contest) for _, contest in remarks.values()}
+    own = [(remark(c), c) for c in many if id(c) not in listed and not c.shipped]
+    return [*single, *((f"{remark(contest)}; {said}", contest) for said, contest in remarks.values()), *own]
+
+
+def remark(contest: Contest) -> str:
+    """Family of an attack, and whether it is somebody's own."""
+    return contest.any.family if contest.shipped else f"{contest.any.family}; {OWN}"
 
 
 def _mean(result: AttackResult | None) -> float:
@@ -133,6 +215,20 @@ def named(titles: dict[str, str], attack: str) -> str:
     return titles.get(attack) or (attack.capitalize() if attack.isalpha() else attack)
 
 
+def cut(found: Interval, least: float | None = 0.0, most: float | None = 1.0) -> Interval:
+    """An interval without the values that are not possible: Student's limits know no range.
+
+    >>> cut(Interval(mean=0.9, lower=0.7, upper=1.2, deviation=0.3, runs=8, failure_probability=0.05)).upper
+    1.0
+    """
+    lower, upper = found.lower, found.upper
+    if lower is not None and least is not None:
+        lower = max(lower, least)
+    if upper is not None and most is not None:
+        upper = min(upper, most)
+    return found.model_copy(update={"lower": lower, "upper": upper})
+
+
 def between(found: Interval, places: int = 3) -> str:
     """Limits of an interval, rounded outwards.
 
@@ -140,14 +236,19 @@ def between(found: Interval, places: int = 3) -> str:
     '0.432 to 0.568'
     """
     if found.lower is None or found.upper is None:
-        return f"{plural(found.runs, 'run')}, no interval"
+        return _no_interval(found)
     return f"{fixed(found.lower, places, 'down')} to {fixed(found.upper, places, 'up')}"
+
+
+def _no_interval(found: Interval) -> str:
+    alike = found.runs > 1 and found.deviation == 0
+    return f"equal in {plural(found.runs, 'run')}" if alike else f"{plural(found.runs, 'run')}, no interval"
 
 
 def spread(found: Interval) -> str:
     """The same for numbers of any size."""
     if found.lower is None or found.upper is None:
-        return f"{plural(found.runs, 'run')}, no interval"
+        return _no_interval(found)
     return f"{number(found.lower, rounding='down')} to {number(found.upper, rounding='up')}"
 
 
@@ -173,16 +274,6 @@ def confidence_said(found: Iterable[Interval]) -> str:
     levels = sorted({interval.failure_probability for interval in found if interval.lower is not None})
     said = " or ".join(f"{100 * (1 - level):g} %" for level in levels)
     return f"{said} confidence" if said else "without intervals"
-
-
-def allowed_at(claim: ClaimFacts, sweep: Sequence[SweepPoint], point: SweepPoint) -> float | None:
-    """Largest mean AUC that the claim with this noise's ε allows, 1 − f(½); None: the record holds no Δ."""
-    if point.epsilon is None:
-        return 1.0 if unlimited(sweep, point) else None
-    update: dict[str, float] = {"epsilon": point.epsilon}
-    if claim.mu is not None:
-        update["mu"] = mu_of_epsilon_delta(point.epsilon, claim.delta)
-    return float(1 - claimed(claim.model_copy(update=update))(0.5))
 
 
 def unlimited(sweep: Sequence[SweepPoint], point: SweepPoint) -> bool:

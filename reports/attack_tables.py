@@ -14,58 +14,77 @@ from unlearning.record_attacks import (
 )
 
 from .attack_readings import (
+    ALL_RETRAINED,
     KINDS,
     Contest,
     between,
+    classical_said,
     confidence_said,
+    cut,
     named,
     runs_said,
+    seeds_said,
 )
 from .document import Cell, Column, Table
-from .numerals import MISSING, count, exact, fixed, number
+from .numerals import MISSING, count, exact, fixed, number, power
 from .wording import listing, plural
 
+ONE_FIT = "one fit for both"
+NO_LIMITS = "no limits: too few runs"
+_LEAST_CHANCE = 1e-300  # what is smaller was not computed, and is not 0
 
-def auc_table(caption: str, shown: Sequence[tuple[str, Contest]]) -> Table:
-    """Per attack: AUC on every kind of model, gap, chance of luck, and whether doing nothing was caught."""
+
+def auc_table(caption: str, shown: Sequence[tuple[str, Contest]], *, gone: bool = False) -> Table:
+    """Per attack: AUC on every kind of model, gap, chance of luck, and whether doing nothing was caught.
+
+    Args:
+        caption: of the table.
+        shown: attacks, each with a remark.
+        gone: no unlearned model was released: all runs were retrained.
+    """
     columns = (
         Column("Attack", "text", 2.0),
         *(Column(f"AUC {name}".replace("doing nothing", "doing\u00a0nothing")) for name in KINDS.values()),
         Column("gap\u00a0to retrained"),
-        Column("AUC\u00a0≥"),
         Column("told apart"),
         Column("doing\u00a0nothing caught"),
         Column("balanced accuracy"),
     )
-    rows = tuple(_auc_row(remark, contest) for remark, contest in shown)
+    rows = tuple(_auc_row(remark, contest, ALL_RETRAINED if gone else MISSING) for remark, contest in shown)
     aucs = [result.auc for _, contest in shown for result in contest.results.values()]
     return Table(f"{caption} {runs_said(aucs).capitalize()}; {confidence_said(aucs)}.", columns, rows)
 
 
-def _auc_row(remark: str, contest: Contest) -> tuple[Cell, ...]:
+def _auc_row(remark: str, contest: Contest, absent: str) -> tuple[Cell, ...]:
     results = contest.results
     unlearned, nothing = results.get("unlearned"), results.get("original")
+    aucs = {kind: interval_cell(results[kind].auc if kind in results else None) for kind in KINDS}
+    if unlearned is None:
+        aucs["unlearned"] = Cell(absent)
     return (
         Cell(contest.title, remark),
-        *(interval_cell(results[kind].auc if kind in results else None) for kind in KINDS),
-        interval_cell(unlearned.gap if unlearned else None),
-        _least(unlearned),
+        *aucs.values(),
+        gap_cell(contest),
         _told(contest),
         _caught(nothing),
         interval_cell(unlearned.balanced_accuracy if unlearned else None),
     )
 
 
-def interval_cell(found: Interval | None, places: int = 3) -> Cell:
-    """A mean with its limits below."""
-    return Cell(MISSING) if found is None else Cell(fixed(found.mean, places), between(found, places))
-
-
-def _least(result: AttackResult | None) -> Cell:
-    if result is None:
+def interval_cell(found: Interval | None, places: int = 3, least: float = 0.0, most: float = 1.0) -> Cell:
+    """A mean with its limits below, which are cut to what is possible."""
+    if found is None:
         return Cell(MISSING)
-    allowed = "nothing is promised" if result.auc_allowed is None else f"allowed {fixed(result.auc_allowed, 3, 'up')}"
-    return Cell(fixed(result.auc_lower, 3, "down"), allowed)
+    return Cell(fixed(found.mean, places), between(cut(found, least, most), places))
+
+
+def gap_cell(contest: Contest) -> Cell:
+    """Gap to retrained, and whether it is the difference of two AUCs or that of one fit."""
+    result = contest.results.get("unlearned")
+    cell = interval_cell(result.gap if result else None, least=-1.0)
+    if result is None or result.gap is None or not contest.both_versions:
+        return cell
+    return Cell(cell.text, f"{cell.note}; {ONE_FIT}")
 
 
 def _told(contest: Contest) -> Cell:
@@ -79,13 +98,13 @@ def _told(contest: Contest) -> Cell:
 def _caught(result: AttackResult | None) -> Cell:
     if result is None:
         return Cell(MISSING)
-    power = "power not stated" if result.power is None else f"power {fixed(result.power, 3, 'down')}"
-    return Cell("yes" if result.caught else "no", power)
+    stated = "power not stated" if result.power is None else f"power {power(result.power)}"
+    return Cell("yes" if result.caught else "no", stated)
 
 
 def luck(result: AttackResult) -> str:
-    """Probability that guessing reaches this AUC, rounded up."""
-    return "1" if result.chance_upper >= 1 else number(result.chance_upper, 2, "up")
+    """Probability that guessing reaches this AUC, rounded up; never 0, which no finite audit shows."""
+    return "1" if result.chance_upper >= 1 else number(max(result.chance_upper, _LEAST_CHANCE), 2, "up")
 
 
 def points_table(caption: str, contests: Sequence[Contest]) -> Table | None:
@@ -97,7 +116,7 @@ def points_table(caption: str, contests: Sequence[Contest]) -> Table | None:
             Cell(percent(point.target)),
             Cell(fixed(point.true_positive_rate), _rate_limits(point)),
             Cell(f"{count(point.true_positives)} of {count(point.positives)}"),
-            Cell(fixed(point.false_positive_rate, 4), f"≤ {fixed(point.false_positive_rate_upper, 4, 'up')}"),
+            Cell(fixed(point.false_positive_rate, 4), _false_limit(point)),
             Cell(f"{count(point.false_positives)} of {count(point.negatives)}"),
             Cell(number(point.threshold)),
         )
@@ -129,7 +148,14 @@ def _resolved(contest: Contest) -> list[tuple[str, OperatingPoint]]:
     ]
 
 
+def _false_limit(point: OperatingPoint) -> str:
+    upper = point.false_positive_rate_upper
+    return NO_LIMITS if upper is None else f"≤ {fixed(upper, 4, 'up')}"
+
+
 def _rate_limits(point: OperatingPoint) -> str:
+    if point.true_positive_rate_lower is None or point.true_positive_rate_upper is None:
+        return NO_LIMITS
     lower, upper = fixed(point.true_positive_rate_lower, 3, "down"), fixed(point.true_positive_rate_upper, 3, "up")
     return f"{lower} to {upper}"
 
@@ -203,7 +229,7 @@ def quantile_table(records: Sequence[PerRecord], titles: dict[str, str]) -> Tabl
     rows = tuple(
         (
             Cell(named(titles, one.attack)),
-            Cell(one.seeds),
+            Cell(seeds_said(one.seeds)),
             Cell(KINDS.get(one.against, one.against)),
             Cell(f"{count(sum(one.right))} of {count(sum(one.answers))}", plural(len(one.right), "record")),
             *(Cell(fixed(one.quantiles.get(level))) for level in levels),
@@ -237,7 +263,7 @@ def group_table(records: Sequence[PerRecord], titles: dict[str, str]) -> Table |
     kinds = [kind for kind in KINDS if any(kind in groups for groups in found.values())]
     rows = tuple(
         (
-            Cell(named(titles, attack), seeds),
+            Cell(named(titles, attack), seeds_said(seeds)),
             Cell(name, plural(next(iter(groups.values())).records, "record")),
             *(cell for kind in kinds for cell in _group_cells(groups.get(kind))),
         )
@@ -275,12 +301,12 @@ def differencing_table(caption: str, found: Sequence[Differencing], titles: dict
     )
     rows = tuple(
         (
-            Cell(named(titles, one.attack), f"{one.seeds} seeds" if one.seeds == "fresh" else one.seeds),
+            Cell(named(titles, one.attack), seeds_said(one.seeds)),
             Cell(KINDS.get(one.against, one.against)),
-            Cell(named(titles, one.classical)),
+            Cell(titles.get(one.classical) or classical_said(one.classical)),
             Cell(f"{count(one.wins)} of {count(one.records)}"),
             interval_cell(one.degradation_count),
-            interval_cell(one.degradation_rate),
+            interval_cell(one.degradation_rate, least=-1.0),
         )
         for one in found
     )
@@ -303,12 +329,12 @@ def reconstruction_table(found: Sequence[Reconstruction], titles: dict[str, str]
     )
     rows = tuple(
         (
-            Cell(named(titles, one.attack), f"{count(one.refused)} over budget" if one.refused else ""),
+            Cell(named(titles, one.attack), _retrained(one)),
             Cell(KINDS.get(one.against, one.against)),
             Cell(number(one.noise_scale), f"{exact(one.noise_factor)} × the row’s"),
             *(interval_cell(interval) for interval in (one.cosine, one.average, one.difference)),
             Cell(f"{count(one.above_average)} of {count(one.cosine.runs)}"),
-            interval_cell(one.gap),
+            interval_cell(one.gap, least=-1.0),
             Cell(fixed(one.gap_allowed, 3, "up")),
         )
         for one in found
@@ -321,6 +347,10 @@ def reconstruction_table(found: Sequence[Reconstruction], titles: dict[str, str]
         f"{runs_said(intervals).capitalize()}, one deletion each; {confidence_said(intervals)}."
     )
     return Table(caption, columns, rows)
+
+
+def _retrained(one: Reconstruction) -> str:
+    return f"{count(one.refused)} of {plural(one.cosine.runs, 'run')} retrained" if one.refused else ""
 
 
 def not_run(reasons: dict[str, str], titles: dict[str, str]) -> str:

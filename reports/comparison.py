@@ -3,13 +3,25 @@
 from unlearning.record import Evidence, Row
 
 from . import attack_figures, figures
-from .attack_readings import Choice, both_versions, contests, one_version, regimes, strongest
+from .attack_readings import (
+    ALL_RETRAINED,
+    OWN,
+    Choice,
+    all_retrained,
+    both_versions,
+    contests,
+    one_version,
+    refused,
+    regimes,
+    strongest,
+    without_retrained,
+)
 from .attack_tables import interval_cell
 from .document import Block, Cell, Column, Figure, Section, Table
-from .numerals import MISSING, exact, number, percent
+from .numerals import MISSING, count, exact, number, percent
 from .readings import accuracy, achieved_epsilon, detectable, epsilon_lower, noop_epsilon, standing
 from .small_problems import tightest, unfinished
-from .wording import expectation, word
+from .wording import expectation, plural, word
 
 
 def findings_table(evidence: Evidence) -> Table:
@@ -128,15 +140,16 @@ def attacks_table(evidence: Evidence) -> Table:
         Column("AUC unlearned"),
         Column("AUC doing\u00a0nothing"),
         Column("by", "text", 1.3),
-        Column("MIA-U gap"),
+        Column("MIA-U gap (one\u00a0fit for\u00a0both)"),
         Column("AUC unlearned"),
         Column("by", "text", 1.3),
     )
-    rows = tuple((_name(place, row), *_attacked(row)) for place, row in enumerate(evidence.rows, start=1))
+    rows = tuple((_name(place, row, _partly(row)), *_attacked(row)) for place, row in enumerate(evidence.rows, start=1))
     caption = (
-        "Strongest attack with one released model (MIA-L, U-LiRA) and with both versions (MIA-U), and its gap to the "
-        "same attack on retrained models, with intervals over runs. At a gap of 0 unlearned models tell what retrained "
-        f"ones do. {MISSING}: not run."
+        "Strongest attack with one released model (MIA-L, U-LiRA) and with both versions (MIA-U), and its gap to "
+        "models retrained with the run’s own seed, with intervals over runs; that of MIA-U is of one attack taught by "
+        "pairs of both kinds, not the difference of two AUCs. At a gap of 0 unlearned models tell what retrained ones "
+        f"do. {ALL_RETRAINED.capitalize()}: no unlearned model was released. {MISSING}: not run."
     )
     return Table(caption, columns, rows)
 
@@ -144,13 +157,32 @@ def attacks_table(evidence: Evidence) -> Table:
 def _attacked(row: Row) -> tuple[Cell, ...]:
     found = row.attacks
     seeds = regimes(found) if found is not None else []
-    own = contests(found, seeds[0]) if found is not None and seeds else []
+    if found is None or not seeds:
+        return (Cell(MISSING),) * 7
+    own = contests(without_retrained(found), seeds[0])
+    gone = all_retrained(found, seeds[0])
     one, both = strongest(one_version(own)), strongest(both_versions(own))
-    return (*_gap(one), _auc(one, "original"), _by(one), *_gap(both), _by(both))
+    nothing = one or strongest(one_version(own), "original")
+    return (
+        *_gap(one, gone and bool(one_version(own))),
+        _auc(nothing, "original"),
+        _by(nothing),
+        *_gap(both, gone and bool(both_versions(own))),
+        _by(both),
+    )
 
 
-def _gap(choice: Choice | None) -> tuple[Cell, Cell]:
-    return interval_cell(choice.contest.results["unlearned"].gap if choice else None), _auc(choice, "unlearned")
+def _partly(row: Row) -> str:
+    found = row.attacks
+    if found is None or not found.results or not refused(found, regimes(found)[0]):
+        return ""
+    return f"{count(refused(found, regimes(found)[0]))} of {plural(found.targets, 'run')} retrained"
+
+
+def _gap(choice: Choice | None, gone: bool) -> tuple[Cell, Cell]:
+    if choice is None:
+        return (Cell(ALL_RETRAINED if gone else MISSING),) * 2
+    return interval_cell(choice.contest.results["unlearned"].gap, least=-1.0), _auc(choice, "unlearned")
 
 
 def _auc(choice: Choice | None, model: str) -> Cell:
@@ -162,7 +194,9 @@ def _by(choice: Choice | None) -> Cell:
     if choice is None:
         return Cell(MISSING)
     where = "on shadow runs" if choice.beforehand else "on these runs, so biased upward"
-    return Cell(choice.contest.title, f"chosen of {choice.tried} {where}" if choice.tried > 1 else "")
+    said = f"chosen of {choice.tried} {where}" if choice.tried > 1 else ""
+    own = "" if choice.contest.shipped else OWN
+    return Cell(choice.contest.title, "; ".join(filter(None, (own, said))))
 
 
 def _attack_blocks(evidence: Evidence) -> list[Block]:

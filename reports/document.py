@@ -94,11 +94,12 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Evidence for the reviewer: folded in HTML, in small type in PDF."""
+    """Evidence for the reviewer: folded in HTML, in small type in PDF, which only names what is not `printed`."""
 
     kind: ClassVar[str] = "details"
     summary: str
     blocks: "tuple[Block, ...]"
+    printed: bool = True
 
 
 Block = Paragraph | Stamp | Facts | Bullets | Table | Figure | Code | Details

@@ -4,8 +4,8 @@ from unlearning.record import Line
 from unlearning.verdict import Outcome
 
 from .document import Block, Bullets, Cell, Column, Details, Paragraph, Table
-from .numerals import MISSING, count, exact, number
-from .readings import RUNGS, computed, worst_outcome
+from .numerals import MISSING, count, exact, number, power
+from .readings import RUNGS, SILENT, computed, noop_power, worst_outcome
 from .wording import (
     OUTCOME_MEANING,
     ended,
@@ -32,6 +32,16 @@ def answer(lines: list[Line], about: str) -> str:
         )
     caution = "" if worst is not Outcome.NOT_REFUTED else "; that is no proof"
     return f"{worst.value}: {subject} {verb}{caution}."
+
+
+def power_on_nothing(lines: list[Line]) -> Paragraph:
+    """Whether these lines would have caught doing nothing: silence without it means nothing."""
+    found = noop_power(lines)
+    if found is None:
+        return Paragraph("Whether this audit would have caught doing nothing is not computable.", "Power.")
+    text = f"A deciding line would have refuted doing nothing with probability {power(found)}."
+    silent = all(line.outcome is not Outcome.REFUTED for line in lines)
+    return Paragraph(text + (" So its silence says nothing." if silent and found < SILENT else ""), "Power.")
 
 
 def evidence(lines: list[Line]) -> list[Block]:
@@ -66,7 +76,7 @@ def _line(line: Line) -> tuple[Cell, ...]:
         Cell(number(line.epsilon_lower if known else None, rounding=limit)),
         Cell(number(line.mu_lower if known else None, rounding=limit)),
         Cell(_refutable(line)),
-        Cell(number(line.noop_power, rounding="down")),
+        Cell(power(line.noop_power)),
         Cell(f"{count(line.runs_released)} + {count(line.runs_reference)}"),
         Cell(exact(float(f"{line.failure_probability:.4g}"))),
     )

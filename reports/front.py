@@ -8,8 +8,8 @@ from unlearning.verdict import Outcome, Verdict
 
 from .comparison import findings_table
 from .document import Block, Bullets, Cell, Column, Facts, Paragraph, Table
-from .numerals import exact, number
-from .readings import RUNGS, computed, detectable, rung_lines, standing, worst_outcome
+from .numerals import exact, number, power
+from .readings import RUNGS, SILENT, computed, detectable, noop_power, rung_lines, standing, worst_outcome
 from .wording import (
     DISCLAIMER,
     DISCLAIMER_OF_SCORES,
@@ -25,6 +25,7 @@ from .wording import (
 )
 
 _CAVEATS = 5
+_FROM_RELEASES = "CDE"  # rungs that need power to see anything
 
 
 def front(record: Record) -> tuple[Block, ...]:
@@ -139,8 +140,10 @@ def rungs_table(evidence: Evidence) -> Table:
         else:
             deciding = [line for line in found if line.deciding] or found
             worst = worst_outcome(deciding)
+            text, blind = _rung_sentence(evidence, rung)
             cell, rank = word(worst), order.index(worst)
-            text = _rung_sentence(evidence, rung)
+            if blind and worst is Outcome.NOT_REFUTED:  # no colour of success
+                cell = Cell(worst.value, "without power", Outcome.NOT_COMPUTABLE.value)
         lines.append((rank, rung, (title, cell, Cell(text), Cell(who))))
     columns = (
         Column("Rung", "word"),
@@ -157,17 +160,26 @@ def _rank(line: tuple[int, str, tuple[Cell, ...]]) -> tuple[int, str]:
     return line[0], line[1]
 
 
-def _rung_sentence(evidence: Evidence, rung: str) -> str:
+def _rung_sentence(evidence: Evidence, rung: str) -> tuple[str, bool]:
+    """Outcomes of a rung over the rows, and whether none that found nothing would have caught doing nothing."""
     counts: Counter[str] = Counter()
     undecided = True
+    powers: list[float | None] = []
     for row in evidence.rows:
         lines = [line for line in row.lines if line.rung == rung]
         deciding = [line for line in lines if line.deciding]
         undecided = undecided and not deciding
-        counts[worst_outcome(deciding or lines).value if lines else NOT_RUN] += 1
+        found = worst_outcome(deciding or lines).value if lines else NOT_RUN
+        counts[found] += 1
+        if found == Outcome.NOT_REFUTED.value and deciding and rung in _FROM_RELEASES:
+            powers.append(noop_power(deciding))
     order = ["ERROR", "REFUTED", "NOT_COMPUTABLE", "NOT_REFUTED", NOT_RUN]
     text = ", ".join(f"{counts[w]} {w}" for w in order if counts[w])
-    return f"{text}; shown only, decides nothing" if undecided else text
+    weak = [p for p in powers if p is not None and p < SILENT]
+    if weak:
+        text += f"; {len(weak)} without power: they would refute doing nothing with probability {power(max(weak))}"
+        text += " at most" if len(weak) > 1 else ""
+    return f"{text}; shown only, decides nothing" if undecided else text, bool(weak) and len(weak) == len(powers)
 
 
 def caveats(evidence: Evidence) -> list[str]:

@@ -96,6 +96,19 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.1f}"
 
 
+def power(value: float | None) -> str:
+    r"""Write a power, never rounded up: three decimals, and no more than can be relied on near 0 and 1.
+
+    >>> [power(v) for v in (None, 0.0, 0.0099, 0.8127, 0.9996, 1.0)]
+    ['—', '<\xa00.01', '<\xa00.01', '0.812', '>\xa00.999', '>\xa00.999']
+    """
+    if value is None:
+        return MISSING
+    if value < 0.01:
+        return "<\u00a00.01"
+    return ">\u00a00.999" if value > 0.999 else fixed(value, 3, "down")
+
+
 def duration(seconds: float) -> str:
     """Write a time.
 

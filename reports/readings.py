@@ -1,6 +1,7 @@
 """What can be read off a row of a record, and nothing that cannot: None is not computable, never a success."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from unlearning.claim import Status
@@ -13,8 +14,12 @@ RUNGS = {
     "B": ("Noise", "someone who sees weights before and after noise, or many releases of the same model"),
     "C": ("Retrain or unlearn", "someone who knows data and request and sees released models"),
     "D": ("Identification", "someone who holds a list of candidates and must name those that were deleted"),
-    "E": ("Attacks", "a realistic adversary, without the seed or the noise-free weights"),
+    "E": (
+        "Attacks",
+        "someone who holds released models, one or both versions, and trains shadow models alike",
+    ),
 }
+SILENT = 0.5  # below so much power on doing nothing, finding nothing says nothing
 _SOUND = (Status.PROVED, Status.CHECKED)
 _NOTHING_WORDS = ("nothing", "no-op", "noop")
 
@@ -112,9 +117,9 @@ def detectable(row: Row) -> tuple[float, Line] | None:
     return smallest, row.lines[place]
 
 
-def best_noop_power(row: Row) -> float | None:
-    """Largest probability with which a deciding line would have refuted doing nothing."""
-    return max((p for x in row.lines if x.deciding and (p := x.noop_power) is not None), default=None)
+def noop_power(lines: Iterable[Line]) -> float | None:
+    """Largest probability with which one of these deciding lines would have refuted doing nothing."""
+    return max((p for x in lines if x.deciding and (p := x.noop_power) is not None), default=None)
 
 
 def rung_lines(evidence: Evidence, rung: str) -> list[Line]:

@@ -8,10 +8,10 @@ from . import figures
 from .attacks import attacks_section
 from .distances import bound_section
 from .document import Block, Bullets, Details, Facts, Figure, Paragraph, Section
-from .evidence import answer, evidence
+from .evidence import answer, evidence, power_on_nothing
 from .naming import named
 from .numerals import MISSING, count, exact, number
-from .readings import best_noop_power, standing
+from .readings import standing
 from .wealth import stopping
 from .wording import (
     NOT_COMPUTABLE,
@@ -110,12 +110,7 @@ def _noise(row: Row, anchor: str) -> Section:
 def _told(row: Row, anchor: str) -> Section:
     lines = [line for line in row.lines if line.subject not in ("bound", "noise", "attack") and line.rung not in "DE"]
     blocks: list[Block] = [Paragraph(answer(lines, "about the claim by a retrained model"), "Answer.")]
-    power = best_noop_power(row)
-    if power is None:
-        text = "Whether this audit would have caught doing nothing is not computable."
-    else:
-        text = f"A deciding line would have refuted doing nothing with probability {number(power, rounding='down')}."
-    blocks += [Paragraph(text, "Power."), *evidence(lines)]
+    blocks += [power_on_nothing(lines), *evidence(lines)]
     if row.wealth is not None:
         blocks += stopping(row.wealth, f"{anchor}-wealth")
     first, *others = _by_score(row)

@@ -9,7 +9,7 @@ class Interval(Value):
     """Mean over runs with Student's interval: runs are the unit, the records are fixed."""
 
     mean: float
-    lower: float | None = Field(description="None: fewer runs than an interval needs")
+    lower: float | None = Field(description="None: fewer runs than an interval needs, or all of them with one value")
     upper: float | None
     deviation: float | None = Field(description="of the runs' values")
     runs: int
@@ -31,7 +31,9 @@ class OperatingPoint(Value):
     true_positive_rate: float | None = None
     true_positive_rate_lower: float | None = None
     true_positive_rate_upper: float | None = None
-    failure_probability: float = Field(default=0.0, description="of each limit, for independent records")
+    failure_probability: float = Field(
+        default=0.0, description="of each limit, over runs; None there: fewer runs than one needs"
+    )
 
 
 class AttackResult(Value):
@@ -60,7 +62,7 @@ class AttackResult(Value):
     threshold: float | None = Field(default=None, description="that threshold")
     chance_upper: float = Field(description="P(AUC as large or larger) for models that do not depend on who is who, ≤")
     auc_lower: float = Field(description="of the mean AUC, without assumptions on the runs' law")
-    auc_allowed: float | None = Field(description="largest mean AUC of any attack under the claim: 1 − f(½)")
+    auc_allowed: float | None = Field(description="largest mean AUC of any attack under the claim")
     failure_probability: float = Field(description="of auc_lower, and the level of catching")
     power: float | None = Field(default=None, description="of catching, stated from shadow runs beforehand")
     shadow_auc: Interval | None = Field(
@@ -142,6 +144,8 @@ class Measure(Value):
     meaning: str
     unit: str = ""
     nothing: float | None = Field(default=None, description="its value for two equal models, where there is one")
+    least: float | None = Field(default=None, description="no value is smaller")
+    most: float | None = Field(default=None, description="no value is larger")
     models: dict[str, Interval] = Field(description="by kind of model")
     undefined: dict[str, int] = Field(default_factory=dict, description="runs without a value, by kind of model")
     capped: dict[str, int] = Field(default_factory=dict, description="runs whose value is the limit it was counted to")
@@ -153,6 +157,9 @@ class SweepPoint(Value):
     noise_factor: float
     noise_scale: float
     epsilon: float | None = Field(description="that the row's Δ gives at this noise; None: infinite or no Δ")
+    auc_allowed: float | None = Field(
+        default=None, description="largest mean AUC under the claim with this ε; 1 where it is infinite, None: no Δ"
+    )
     aucs: dict[str, dict[str, Interval]] = Field(description="attack → kind of model → AUC")
     holdout: dict[str, Interval] = Field(description="kind of model → accuracy on the holdout")
 
@@ -165,7 +172,8 @@ class Attacks(Value):
     candidate_ids: list[int]
     shadows: int
     targets: int
-    refused: int = Field(description="target runs that released the reference: over budget")
+    refused: int = Field(description="target runs that released the reference: over budget; with the first seeds")
+    refused_by: dict[str, int] = Field(default_factory=dict, description="the same by how runs were seeded")
     population: int = Field(description="public records, in no training set")
     results: list[AttackResult]
     records: list[PerRecord] = Field(default_factory=list)

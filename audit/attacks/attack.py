@@ -9,6 +9,7 @@ from .runs import FIRST, Array, FitRuns, ScoreRuns, held_out
 
 Family = Literal["MIA-L", "MIA-U", "U-LiRA"]
 FOLDS = 4
+_PAIR_FOLDS = 2  # of attacks on both versions, whose fits are dear
 
 
 class Fitted(Protocol):
@@ -71,17 +72,20 @@ class Guarded:
 
         Raises:
             TypeError: the runs are no target runs.
-            ValueError: a run was fitted on, or the attack gives scores of another shape, or not finite.
+            ValueError: a run was fitted on, or the attack gives scores of another shape, or some that are not finite.
         """
         if not isinstance(runs, ScoreRuns):
             raise TypeError(f"an attack must score ScoreRuns, got {type(runs).__name__}: it has learned from those.")
         if known := self.seen.intersection(runs.names):
             raise ValueError(f"an attack must be scored on runs it was not fitted on, got {min(known)!r}.")
         found = np.asarray(self.attack.scores(self._view(runs, model), model), dtype=np.float64)
-        if found.shape != runs.members.shape or not np.isfinite(found).all():
+        if found.shape != runs.members.shape:
             raise ValueError(
-                f"scores must be finite, one per candidate, shape {list(runs.members.shape)}, got {list(found.shape)}."
+                f"scores must be one per run and candidate, shape {list(runs.members.shape)}, got {list(found.shape)}."
             )
+        if not np.isfinite(found).all():
+            bad = found.size - int(np.isfinite(found).sum())
+            raise ValueError(f"scores must be finite, got {bad} of {found.size} that are infinite or no numbers.")
         return found
 
     def _view(self, runs: ScoreRuns, model: str) -> ScoreRuns:
@@ -100,11 +104,16 @@ def fit_attack(attack: Attack, runs: FitRuns, model: str, *, generator: np.rando
     """Fit an attack on shadow runs.
 
     Raises:
-        TypeError: the runs are not shadow runs.
+        TypeError: the runs are not shadow runs, or what the attack gives cannot score.
     """
     if not isinstance(runs, FitRuns):
         raise TypeError(f"an attack must be fitted on FitRuns, got {type(runs).__name__}.")
-    return Guarded(attack.fit(runs, model, generator=generator), attack.family, frozenset(runs.names))
+    fitted = attack.fit(runs, model, generator=generator)
+    if not callable(getattr(fitted, "scores", None)):
+        raise TypeError(
+            f"fit of {attack.key} must return an object with scores(runs, model), got {type(fitted).__name__}."
+        )
+    return Guarded(fitted, attack.family, frozenset(runs.names))
 
 
 def out_of_fold(attack: Attack, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Array:
@@ -113,6 +122,7 @@ def out_of_fold(attack: Attack, runs: FitRuns, model: str, *, generator: np.rand
     For choosing a threshold and for stating power, never for a result: fits of other folds have seen these runs.
     """
     found = np.empty(runs.members.shape)
-    for others, own, rows in held_out(runs, min(FOLDS, len(runs))):
+    folds = _PAIR_FOLDS if attack.family == "MIA-U" else FOLDS
+    for others, own, rows in held_out(runs, min(folds, len(runs))):
         found[rows] = fit_attack(attack, others, model, generator=generator).scores(own, model)
     return found

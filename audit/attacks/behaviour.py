@@ -59,6 +59,8 @@ class _About:
     meaning: str
     unit: str = ""
     nothing: float | None = None
+    least: float | None = 0.0
+    most: float | None = 1.0
 
 
 _ABOUT = {
@@ -71,6 +73,7 @@ _ABOUT = {
         "steps of the task's own recipe on the forgotten records alone, until their mean loss is at most what the "
         f"original model had before noise; {STEPS} stands for {STEPS} or more",
         unit="steps",
+        most=float(STEPS),
     ),
     "divergence-forgotten": _About(
         "Divergence, forgotten",
@@ -78,12 +81,14 @@ _ABOUT = {
         "ln 2 = 0.693; of retrained models to another retraining",
         "nats",
         0.0,
+        most=math.log(2),
     ),
     "divergence-holdout": _About(
         "Divergence, holdout",
         f"the same on the holdout's first {OUTSIDE} records at most",
         "nats",
         0.0,
+        most=math.log(2),
     ),
     "tug-of-war": _About(
         "Tug-of-War",
@@ -96,12 +101,14 @@ _ABOUT = {
         "correlation of the change of each forgotten record's loss with the change that retraining with the same seed "
         "makes, before noise; undefined for fewer than three records, and where nothing changes",
         nothing=1.0,
+        least=-1.0,
     ),
-    "spearman": _About("Loss change, Spearman", "the same of the ranks", nothing=1.0),
+    "spearman": _About("Loss change, Spearman", "the same of the ranks", nothing=1.0, least=-1.0),
     "distance": _About(
         "Distance",
         "‖w − w of the model retrained with the same seed‖₂ before noise; retrained models have another",
         nothing=0.0,
+        most=None,
     ),
 }
 
@@ -171,6 +178,8 @@ def measures(parts: Sequence[Measured]) -> list[Measure]:
                 meaning=about.meaning,
                 unit=about.unit,
                 nothing=about.nothing,
+                least=about.least,
+                most=about.most,
                 models={kind: interval(values) for kind, values in defined.items() if values.size},
                 undefined={k: kinds[k].size - v.size for k, v in defined.items() if v.size < kinds[k].size},
                 capped={k: int((v == STEPS).sum()) for k, v in defined.items() if key == "relearning"},

@@ -35,7 +35,8 @@ the same in all target runs and no interval over them holds it. So one attack, t
 both. Given what it learned, the runs' differences have mean 0 where (p, q) has one law for both kinds.
 
 Differs from the paper: shadow and target runs share R and the candidates, which makes the adversary stronger; features
-are standardised by shadow pairs alone; the forest has 30 trees for 500.
+are standardised by shadow pairs alone; the forest has 30 trees for 500; of more than 5,000 shadow pairs a classifier
+learns from 5,000 that are drawn.
 """
 
 from collections.abc import Callable
@@ -43,6 +44,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from unlearning.record_attacks import Differencing as Degradation
@@ -57,6 +59,7 @@ Feature = Callable[[Array, Array], Array]
 _LEAF = 30  # shadow pairs in a leaf, of which a tree's answer is a share; fewer where there are few pairs
 _EPOCHS = 20
 _BATCHES = 8
+MOST_PAIRS = 5_000  # that a classifier learns from, so that its cost has a limit
 
 
 def direct_diff(p: Array, q: Array) -> Array:
@@ -205,14 +208,25 @@ def _pairs(feature: Feature, runs: FitRuns | ScoreRuns, model: str) -> Array:
 
 
 def _fit(feature: Feature, classifier: str, runs: FitRuns, model: str, generator: np.random.Generator) -> FittedPairs:
-    """Learn from all candidates of all shadow runs: forgotten ones against those in neither version."""
+    """Learn from the candidates of all shadow runs: forgotten ones against those in neither version."""
     pairs = _pairs(feature, runs, model)
     rows = pairs.reshape(-1, pairs.shape[-1])
     centre, spread = rows.mean(0), rows.std(0)
     spread = np.where(spread > 1e-12 * (1 + np.abs(centre)), spread, np.inf)  # a constant feature says nothing
     seed = int(generator.integers(2**31))
-    found = CLASSIFIERS[classifier]((rows - centre) / spread, runs.members.ravel(), seed)
+    forgotten = runs.members.ravel()
+    taught = _drawn(forgotten, generator)
+    found = CLASSIFIERS[classifier]((rows[taught] - centre) / spread, forgotten[taught], seed)
     return FittedPairs(feature, centre, spread, found)
+
+
+def _drawn(forgotten: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Rows to learn from: all, or so many as may be, of both kinds in the share that they have among all."""
+    if forgotten.size <= MOST_PAIRS:
+        return np.arange(forgotten.size)
+    kinds = (np.flatnonzero(forgotten), np.flatnonzero(~forgotten))
+    drawn = [generator.choice(own, max(1, MOST_PAIRS * own.size // forgotten.size), replace=False) for own in kinds]
+    return np.sort(np.concatenate(drawn))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,12 @@ An attack that sees the original model as well (MIA-U) finds S in exact retraini
 certificate bounds the second release alone, so that it allows such an attack any AUC.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import chi2
-from scipy.stats import t as student
 
+from unlearning.auc import auc_allowed
 from unlearning.record_attacks import AttackResult
 from unlearning.tradeoff import TradeOff
 
@@ -20,19 +17,17 @@ from ..bounds.bounded_mean import mean_lower
 from .attack import Attack, Guarded, fit_attack, out_of_fold
 from .differencing import gap_to_retrained
 from .measures import (
-    auc_allowed,
     balanced_accuracies,
     best_threshold,
     chance_upper,
     critical_auc,
     interval,
     operating_points,
+    power_forecast,
     roc,
     run_aucs,
 )
 from .runs import Array, FitRuns, Mask, ScoreRuns
-
-POWER_FAILURE_PROBABILITY = 0.01  # with which a stated power may be too large, where runs' AUCs are about normal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,23 +51,9 @@ class Prepared:
     fit_runs: int
 
     def power(self, members: Mask, failure_probability: float) -> float:
-        """Probability that target runs with these numbers of candidates catch the attack's AUC: a prediction.
-
-        From the mean AUC of shadow runs at its lower limit and their deviation at its upper one; runs' AUCs about
-        normal. A forecast, not a guarantee.
-        """
-        runs, shadows = len(members), self.shadow_aucs.size
-        if shadows < 2:
-            return 0.0
-        half, freedom = POWER_FAILURE_PROBABILITY / 2, shadows - 1
-        found = float(self.shadow_aucs.std(ddof=1))
-        mean = float(self.shadow_aucs.mean()) - float(student.ppf(1 - half, freedom)) * found / math.sqrt(shadows)
-        deviation = found * math.sqrt(freedom / float(chi2.ppf(half, freedom)))
+        """Probability that target runs with these numbers of candidates catch the attack's AUC: a forecast."""
         least = critical_auc(members, failure_probability)
-        if least > 1:
-            return 0.0
-        error = deviation / math.sqrt(runs)
-        return float(ndtr((mean - least) / error)) if error > 0 else float(mean >= least)
+        return power_forecast(interval(self.shadow_aucs), len(members), lambda _: least if least <= 1 else None)
 
 
 def prepare(attack: Attack, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Prepared:
@@ -134,7 +115,7 @@ def attack_result(
         threshold=prepared.threshold,
         chance_upper=chance,
         auc_lower=mean_lower(aucs, failure_probability),
-        auc_allowed=None if prepared.attack.family == "MIA-U" else auc_allowed(tradeoff),
+        auc_allowed=None if prepared.attack.family == "MIA-U" else _allowed(tradeoff, members),
         failure_probability=failure_probability,
         shadow_auc=interval(prepared.shadow_aucs),
         power=prepared.power(members, failure_probability),
@@ -143,6 +124,12 @@ def attack_result(
         roc_false=false,
         roc_true=true,
     )
+
+
+def _allowed(tradeoff: TradeOff, members: Mask) -> float:
+    """Largest mean AUC under the claim, for the numbers of candidates of these runs."""
+    forgotten = members.sum(1)
+    return max(auc_allowed(tradeoff, int(k), members.shape[1] - int(k)) for k in np.unique(forgotten))
 
 
 def run_attack(

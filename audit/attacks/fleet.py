@@ -1,8 +1,11 @@
 """Fleets of the attacks' game: shadow runs and target runs, reduced to the models' outputs within their chunk.
 
-Seeds "fresh": every run trains with a seed of its own, and retrained models with another one, as somebody who retrains
-would. "one seed": all runs, shadows and targets, share one training seed, retrained models too: nothing but the data
-differs, which the adversary can imitate exactly. What unlearning draws is fresh in every run either way.
+Seeds "fresh": every run trains with a seed of its own. "one seed": all runs, shadows and targets, share one training
+seed: nothing but the data differs, which the adversary can imitate exactly. Unlearning draws anew in every run.
+
+Retrained models have the run's own seed and draws, as a certificate's reference has. An attack that sees the original
+as well tells whether both versions come of one seed: beside retraining with another seed even exact unlearning by
+retraining would seem to leak.
 """
 
 from dataclasses import dataclass
@@ -14,7 +17,6 @@ from numpy.typing import NDArray
 
 from learning.influence import same_run
 from unlearning.claim import Certificate
-from unlearning.protocols import State
 from unlearning.streams import Streams
 
 from ..candidates import candidate_ids, learn_and_forget, model_of_rest
@@ -28,6 +30,7 @@ from .runs import FIRST, MODELS, FitRuns, Mask, ScoreRuns
 KEY = "attacks"
 Seeds = Literal["fresh", "one seed"]
 Role = Literal["shadow", "target"]
+_ANEW = "retrained with another seed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def attack_chunk(
         seeds: "fresh" or "one seed".
         start: number of the first run.
         members: S_j of these runs, [K, m].
-        measures: measure how the models behave, too, which takes the reference of the same seeds.
+        measures: measure how the models behave, too, which takes a reference of other seeds.
     """
     count = len(members)
     numbers = tuple(range(start, start + count))
@@ -103,31 +106,19 @@ def attack_chunk(
     ids = attacked_ids(subject, game)
     streams = same_run(training, count) if seeds == "one seed" else training.child(role).select(numbers)
 
-    def reference() -> State:
-        """The reference of the same seeds: what a certificate speaks of, and what is released where Δ is too large."""
-        if seeds == "one seed":
-            return model_of_rest(subject, ids, streams.select(streams.replicas[:1])).take([0] * count)
-        return model_of_rest(subject, ids, streams)
-
+    one_run = seeds == "one seed"
+    draws = training.child(role, "draws").select(numbers)
     found = learn_and_forget(
-        subject,
-        ids,
-        members,
-        design.sensitivity_budget,
-        streams=streams,
-        draws=training.child(role, "draws").select(numbers),
-        reference=reference,
-        always=measures or seeds == "one seed",
-    )
-    retrained = (
-        found.state("retrained") if seeds == "one seed" else model_of_rest(subject, ids, streams.child("retrained"))
+        subject, ids, members, design.sensitivity_budget, streams=streams, draws=draws, one_run=one_run, always=True
     )
     names = tuple(f"{seeds}/{role}/{number}" for number in numbers)
     kind = FitRuns if role == "shadow" else ScoreRuns
     labels, outside = _labels(subject, ids, game)
-    states = {FIRST: found.original, "unlearned": found.unlearned, "original": found.original, "retrained": retrained}
+    states = {FIRST: found.original} | {model: found.state(model) for model in MODELS}
     if measures:
-        states[SAME_SEED] = found.state("retrained")
+        states[_ANEW] = found.state("retrained")
+        if not one_run:
+            states[_ANEW] = model_of_rest(subject, ids, streams.child("retrained"), draws.child("retrained"))
 
     def released(model: str, factor: float) -> torch.Tensor:
         """Parameters; the same normals at every factor: what differs is the noise scale alone."""
@@ -142,8 +133,9 @@ def attack_chunk(
         runs[factor] = kind(names, members, labels, logits, population, outside)
     measured = None
     if measures:
-        shown = {model: released(model, 1.0) for model in (*MODELS, SAME_SEED)}
-        before = {model: states[model].parameters for model in shown}
+        kinds = {model: model for model in MODELS} | {"retrained": _ANEW, SAME_SEED: "retrained"}
+        shown = {kind: released(model, 1.0) for kind, model in kinds.items()}
+        before = {kind: states[model].parameters for kind, model in kinds.items()}
         measured = behaviour_chunk(subject, ids, members, shown, before)
     return Chunk(runs, found.refused, measured, found.certificate)
 

@@ -20,6 +20,7 @@ from .runs import Array, Mask
 
 OWN_DEVIATION = 64  # models a side from which on a record has a deviation of its own
 _RESOLUTION = 1e-6  # smallest deviation, over 1 + |mean|: models without any randomness
+_LARGEST = 1e100  # of |φ|: squares of larger ones overflow
 _BLOCK = 4_000_000  # kernels that are evaluated at once
 
 
@@ -53,6 +54,7 @@ class Gaussians:
         >>> Gaussians(one, -one, one, one).log_ratio(np.array([[0.5], [-2.0]])).ravel().tolist()  # 2φ
         [1.0, -4.0]
         """
+        phi = _cut(phi)
         return _log_normal(phi, self.mean_in, self.deviation_in) - _log_normal(phi, self.mean_out, self.deviation_out)
 
 
@@ -62,7 +64,7 @@ def gaussian_fit(phi: Array, members: Mask) -> Gaussians:
     A record that no model learned, or every model did, gets on that side the mean of the other, moved by as much as the
     means of the records with both sides differ on average.
     """
-    counts = np.stack([members.sum(0), (~members).sum(0)])
+    phi, counts = _cut(phi), np.stack([members.sum(0), (~members).sum(0)])
     sides = np.stack([members, ~members])
     means = np.where(sides, phi, 0.0).sum(1) / np.maximum(counts, 1)
     both = (counts > 0).all(0)
@@ -118,6 +120,7 @@ class Kernels:
     def log_ratio(self, phi: Array) -> Array:
         """Λ = ln p̂_in − ln p̂_out, [K, m]."""
         step = max(1, _BLOCK // max(self.learned.points.size, self.others.points.size))
+        phi = _cut(phi)
         blocks = (phi[start : start + step] for start in range(0, len(phi), step))
         return np.concatenate([self.learned.log_density(own) - self.others.log_density(own) for own in blocks])
 
@@ -127,6 +130,7 @@ def kernel_fit(phi: Array, members: Mask) -> Kernels:
 
     A side without a model has the wide Gaussian alone.
     """
+    phi = _cut(phi)
     normal = gaussian_fit(phi, members)
     wide = np.maximum(phi.std(0), np.maximum(normal.deviation_in, normal.deviation_out))
     background = np.stack([phi.mean(0), wide])
@@ -141,6 +145,10 @@ def _kernel_side(phi: Array, side: Mask, deviation: Array, background: Array) ->
     order = (~side).argsort(0, kind="stable")[: counts.max()]
     width = (4 / (3 * np.maximum(counts, 1))) ** 0.2 * deviation
     return KernelSide(np.take_along_axis(phi, order, 0), np.take_along_axis(side, order, 0), width, background)
+
+
+def _cut(phi: Array) -> Array:
+    return np.clip(phi, -_LARGEST, _LARGEST)
 
 
 def _log_normal(x: Array, mean: Array, deviation: Array) -> Array:

@@ -16,7 +16,7 @@ model has learned in both worlds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -32,18 +32,24 @@ from .rmia import log_probabilities
 from .runs import Array, FitRuns, Mask, ScoreRuns
 
 
+class _Untaught:
+    """An attack that asks the same of every record, whatever shadow runs show; the threshold is every attack's."""
+
+    __slots__ = ()
+
+    def fit(self, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Self:
+        """Nothing is learned."""
+        return self
+
+
 @dataclass(frozen=True, slots=True)
-class LossThreshold:
-    """The loss of the record: small where it was learned. The threshold is chosen with that of every attack."""
+class LossThreshold(_Untaught):
+    """The loss of the record: small where it was learned."""
 
     key: ClassVar[str] = "loss"
     title: ClassVar[str] = "Loss threshold"
     family: ClassVar[Family] = "MIA-L"
     source: ClassVar[str] = "Yeom et al. 2018, adversary 2"
-
-    def fit(self, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Fitted:
-        """Nothing is learned."""
-        return self
 
     def scores(self, runs: ScoreRuns, model: str) -> Array:
         """φ of every candidate, [K, m]: in the order of log p_y = −log(1 + e^{−φ}), and never rounded to 0 as it is."""
@@ -51,17 +57,13 @@ class LossThreshold:
 
 
 @dataclass(frozen=True, slots=True)
-class ModifiedEntropy:
+class ModifiedEntropy(_Untaught):
     """The entropy of the prediction that knows the label."""
 
     key: ClassVar[str] = "entropy"
     title: ClassVar[str] = "Modified entropy"
     family: ClassVar[Family] = "MIA-L"
     source: ClassVar[str] = "Song & Mittal 2021, modified prediction entropy"
-
-    def fit(self, runs: FitRuns, model: str, *, generator: np.random.Generator) -> Fitted:
-        """Nothing is learned."""
-        return self
 
     def scores(self, runs: ScoreRuns, model: str) -> Array:
         """Minus the modified entropy of every candidate, [K, m]."""
@@ -171,5 +173,7 @@ def efficacy_measure(
         key="mia-efficacy",
         title="MIA efficacy",
         meaning="share of forgotten records that a classifier of confidences calls non-members; compare with retrained",
+        least=0.0,
+        most=1.0,
         models={model: interval(values) for model, values in found.items()},
     )

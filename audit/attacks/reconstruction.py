@@ -59,7 +59,7 @@ from unlearning.record_attacks import Reconstruction
 from unlearning.streams import Streams
 
 from ..attack_names import RECONSTRUCTION
-from ..candidates import candidate_ids, learn_and_forget, model_of_rest
+from ..candidates import candidate_ids, learn_and_forget
 from ..controls import HONEST, defect, release
 from ..design import Design
 from ..fleet import Array, Subject, numpy64
@@ -267,7 +267,7 @@ def delete_chunk(
         design.sensitivity_budget,
         streams=streams,
         draws=training.child("draws").select(numbers),
-        reference=lambda: model_of_rest(subject, ids, streams),
+        one_run=False,
         always=True,
     )
     public = task.dataset.holdout_features.to(task.device, torch.float64)

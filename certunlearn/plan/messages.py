@@ -92,6 +92,7 @@ EXAMPLES = {
     "attacks": 'attacks = {names = ["lira-online", "mia-u"]}',
     "names": 'names = ["lira-online", "mia-u"]',
     "attacks.candidates": "candidates = 10",
+    "attacks.shadows": "shadows = 64",
     "attacks.seeds": 'seeds = ["fresh", "one seed"]',
     "targets": "targets = 64",
     "population": "population = 200",
@@ -117,6 +118,7 @@ _KINDS = {
 }
 _LIMITS = {"greater_than": (">", "gt"), "greater_than_equal": (">=", "ge"), "less_than": ("<", "lt")}
 _LIMITS["less_than_equal"] = ("<=", "le")
+_BEGINNING = 4  # letters that may be a mistyped beginning of a longer word
 
 
 def refuse(expectation: str, way_out: str | None = None, *, at: Sequence[str | int] = (), got: Any = ...) -> NoReturn:
@@ -141,6 +143,10 @@ def closest(word: str, words: Iterable[str]) -> str:
     """Say which known word was probably meant, else all of them."""
     known = sorted(words)
     near = get_close_matches(word, known, 1, cutoff=0.6)
+    if len(word) >= _BEGINNING:
+        beginnings = {one[: len(word)]: one for one in known}
+        nearer = get_close_matches(word, [*beginnings, *near], 1, cutoff=0.75)
+        near = [beginnings.get(one, one) for one in nearer] or near
     return f"did you mean {near[0]}" if near else f"known: {', '.join(known) or 'none'}"
 
 

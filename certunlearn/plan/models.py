@@ -64,9 +64,13 @@ class Plan(Spec):
         return self.model_copy(update={"seed": seed})
 
     def with_replicas(self, replicas: int) -> Self:
-        """The same plan with this many test and selection runs in every row."""
+        """The same plan with this many test and selection runs in every row, and at most so many for attacks."""
         few = Replicas(test=replicas, selection=replicas)
-        return self.model_copy(update={"rows": tuple(row.model_copy(update={"replicas": few}) for row in self.rows)})
+        rows = (
+            row.model_copy(update={"replicas": few, "attacks": row.attacking and row.attacking.at_most(replicas)})
+            for row in self.rows
+        )
+        return self.model_copy(update={"rows": tuple(rows)})
 
     def names(self) -> list[CodeTarget]:
         """Everything the plan names that has to be loaded: methods, functions of data and models, scores, attacks."""

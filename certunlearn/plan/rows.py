@@ -28,6 +28,7 @@ from .fields import (
 )
 from .messages import refuse
 
+LEAST_ATTACKED = 32  # shadow and target runs that --replicas leaves
 EXACT = "retrain"  # the one method whose promise may be ε = 0
 
 
@@ -88,6 +89,11 @@ class AttacksSpec(Spec):
     sweep: Distinct[NotNegative] = ()
     measures: bool = True
 
+    def at_most(self, runs: int) -> Self:
+        """The same with at most so many shadow and target runs, but not fewer than attacks need to find anything."""
+        few = max(runs, LEAST_ATTACKED)
+        return self.model_copy(update={"shadows": min(self.shadows, few), "targets": min(self.targets, few)})
+
 
 RUNGS = Literal["A", "B", "C", "D", "E"]
 CONTROLS = Literal["no-op", "tenth-noise", "half-noise", "frozen-noise", "retrained"]
@@ -112,7 +118,7 @@ class RowSpec(Spec):
     until: Literal["refuted"] | None = None
     identification: IdentificationSpec | None = None
     attacks: AttacksSpec | None = None
-    expect: VerdictField = Verdict.NOT_REFUTED
+    expect: VerdictField | None = Verdict.NOT_REFUTED  # None: nothing is expected, as in a sweep
 
     @model_validator(mode="after")
     def _identification_is_rung_d(self) -> Self:

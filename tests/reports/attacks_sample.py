@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from unlearning.auc import auc_allowed
 from unlearning.gaussian import epsilon_of_delta
 from unlearning.record import Record, Row
 from unlearning.record_attacks import (
@@ -20,6 +21,7 @@ from unlearning.record_attacks import (
     RecordGroup,
     SweepPoint,
 )
+from unlearning.tradeoff import GaussianTradeOff
 from unlearning.verdict import Outcome, Verdict
 
 from . import sample
@@ -242,6 +244,7 @@ def sweep(strength: float = 0.35, sigma: float = 0.0075) -> list[SweepPoint]:
                 noise_factor=factor,
                 noise_scale=sigma * factor,
                 epsilon=epsilon_of_delta(0.268 / factor, sample.DELTA) if factor else None,
+                auc_allowed=auc_allowed(GaussianTradeOff(0.268 / factor), 5, 5) if factor else 1.0,
                 aucs={
                     "lira-online": {
                         "unlearned": interval(0.5 + left / 3),

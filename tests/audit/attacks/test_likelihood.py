@@ -209,3 +209,14 @@ def test_blocks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = kernel_fit(phi, who).log_ratio(phi)
     monkeypatch.setattr("audit.attacks.likelihood._BLOCK", 700)
     assert np.array_equal(kernel_fit(phi, who).log_ratio(phi), whole)
+
+
+@pytest.mark.parametrize("value", [1e3, 1e150, 1e160, -1e160, 1e300, -1e308])
+@pytest.mark.parametrize("fit", [gaussian_fit, kernel_fit])
+def test_ratios_are_finite_for_any_confidence(fit, value):
+    rng = np.random.default_rng(13)
+    phi, who = 1e-3 * rng.standard_normal((16, 4)), rng.random((16, 4)) < 0.5
+    with np.errstate(over="raise", invalid="raise"):
+        assert np.isfinite(fit(phi, who).log_ratio(np.full((1, 4), value))).all()
+        phi[0] = value  # in a shadow run
+        assert np.isfinite(fit(phi, who).log_ratio(np.array([[0.0, value, -value, 1.0]]))).all()

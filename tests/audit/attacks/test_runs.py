@@ -58,15 +58,35 @@ def test_out_of_fold_scores_come_from_the_other_folds():
     assert sorted(seen) == list(range(10))
 
 
-@pytest.mark.parametrize("shape, value", [((3,), 0.0), (None, np.nan)])
-def test_scores_must_be_finite_and_one_per_candidate(shape, value):
+def test_attacks_on_both_versions_have_two_folds():
+    scores = out_of_fold(Constant(family="MIA-U"), drawn_runs(FitRuns, 0, 11), "original", generator=RNG(0))
+    assert sorted(set(scores[:, 0])) == [5, 6]
+
+
+@pytest.mark.parametrize(
+    "shape, value, said",
+    [
+        ((3,), 0.0, r"one per run and candidate, shape \[8, 10\], got \[3\]"),
+        (None, np.nan, "finite, got 80 of 80 that are infinite or no numbers"),
+    ],
+)
+def test_scores_must_be_finite_and_one_per_candidate(shape, value, said):
     class Bad(Constant):
         def fit(self, runs, model, *, generator):
             return self
 
     fitted = fit_attack(Bad(shape=shape, value=value), drawn_runs(FitRuns, 0, 8), "original", generator=RNG(0))
-    with pytest.raises(ValueError, match="finite, one per candidate"):
+    with pytest.raises(ValueError, match=said):
         fitted.scores(drawn_runs(ScoreRuns, 1, 8), "original")
+
+
+def test_what_is_fitted_must_score():
+    class Forgetful(Constant):
+        def fit(self, runs, model, *, generator):
+            return None
+
+    with pytest.raises(TypeError, match=r"fit of constant must return an object with scores.*got NoneType"):
+        fit_attack(Forgetful(), drawn_runs(FitRuns, 0, 8), "original", generator=RNG(0))
 
 
 def test_runs_of_chunks_are_joined_in_order():

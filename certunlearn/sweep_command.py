@@ -8,6 +8,7 @@ from rich.table import Table
 
 from audit.attack_names import SWEPT
 from unlearning.errors import PlanError
+from unlearning.rounding import text_upper
 
 from .summary import wide_console
 
@@ -116,7 +117,7 @@ def _show(record: "Record", written: list[Path]) -> None:
 def _cells(point: "SweepPoint") -> tuple[str, ...]:
     """Noise, ε, and by kind of model the AUCs and the accuracy."""
     none = "∞" if point.noise_factor == 0 else "–"
-    epsilon = none if point.epsilon is None else f"{point.epsilon:.3g}"
+    epsilon = none if point.epsilon is None else text_upper(point.epsilon)
     scale = f"{point.noise_factor:g}", f"{point.noise_scale:.3g}", epsilon
     return *scale, *(_means(point.aucs.get(key, {})) for key in SWEPT), _means(point.holdout)
 

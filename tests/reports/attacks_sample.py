@@ -315,7 +315,13 @@ def lines() -> list[Any]:
     told = {"seeds": "independent", "finding": "The mean AUC of LiRA, online is at least .505; allowed are .606."}
     return [
         sample.line(
-            "E", "attack", "Attack chosen on shadow runs", "claim", **told, epsilon_lower=0.0171, mu_lower=0.0127
+            "E",
+            "attack",
+            "Attack chosen on shadow runs",
+            "claim",
+            **{**told, "statistic": 0.5049, "threshold": 0.6057, "failure_probability": 0.00125, "noop_power": 0.004},
+            epsilon_lower=0.0171,
+            mu_lower=0.0127,
         ),
         sample.line(
             "E", "attack-gap", "Gap to retrained", "attack", Outcome.NOT_REFUTED, kind="estimate", deciding=False

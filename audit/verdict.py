@@ -61,7 +61,7 @@ def decide(
     looked_at_noise = any(line.rung == "B" for line in deciding)
     sensitive = [line for line in able if looked_at_noise or "rung B" not in line.assumes]
     if sensitive:
-        best = ", ".join(f"{line.title.lower()} (rung {line.rung})" for line in sensitive[:2])
+        best = ", ".join(f"{line.title[:1].lower()}{line.title[1:]} (rung {line.rung})" for line in sensitive[:2])
         return Verdict.NOT_REFUTED, f"No line refutes it, and doing nothing would have been refuted by {best}.{also}"
     if able:
         return (

@@ -171,12 +171,12 @@ def reconstruction(found: Sequence[Reconstruction], salt: str) -> str:
         for kind in kinds:
             own = [one for one in found if one.against == kind]
             mark = {**_MARKS[kind], **_LINES[kind]}
-            _draw_path(axes, lanes, own, [one.cosine for one in own], {"label": f"rebuilt: {KINDS[kind]}", **mark})
+            _draw_path(axes, lanes, own, [one.cosine for one in own], {"label": KINDS[kind], **mark})
         first = [one for one in found if one.against == kinds[0]] if kinds else []
         average: dict[str, Any] = {"color": BOUND, "marker": "^", "markersize": 4.5, "linestyle": _DASHED}
         changed: dict[str, Any] = {"color": FAINT, "marker": "v", "markersize": 4.5, "linestyle": _DOTTED}
         _draw_path(axes, lanes, first, [one.average for one in first], {"label": "average record", **average})
-        _draw_path(axes, lanes, first, [one.difference for one in first], {"label": "most changed record", **changed})
+        _draw_path(axes, lanes, first, [one.difference for one in first], {"label": "most changed", **changed})
         lanes.dress(axes)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("noise scale σ (units of the weights, logarithmic)")

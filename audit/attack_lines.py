@@ -6,8 +6,8 @@ limit above it refutes. Nothing is asked of the law of an AUC: the limit is that
 
 The theorem compares every unlearned model with the same reference A(R). So it holds in one direction, too; averaged
 over seeds where the claim holds for each (f is convex); and where replicas over budget release the reference of their
-own seed. It speaks of fresh seeds and of one model: an attack that sees the original as well, or shares its seed, may
-have any AUC.
+own seed. The line takes fresh seeds, of which every claim speaks, and one model: an attack that sees the original as
+well may have any AUC.
 """
 
 import math

@@ -10,7 +10,6 @@ from unlearning.attack_choice import MIA_U as MIA_U
 from unlearning.attack_choice import U_LIRA as U_LIRA
 
 RECONSTRUCTION = "reconstruction"  # a game of its own: no membership is asked
-SHIPPED_ATTACKS = (*MIA_L, *MIA_U, *U_LIRA, RECONSTRUCTION)
 DEFAULT_ATTACKS = (*MIA_L, DIFFERENCING, *U_LIRA)
 SWEPT = ("lira-online", "u-lira")  # tried again at every noise scale of a sweep
 WORDS = (*MIA_L, DIFFERENCING, *MIA_U, *U_LIRA, RECONSTRUCTION)

@@ -3,6 +3,8 @@
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
+from unlearning.rounding import decimals
+
 MISSING = "—"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ROUNDING = {"nearest": ROUND_HALF_EVEN, "down": ROUND_FLOOR, "up": ROUND_CEILING}
@@ -45,8 +47,7 @@ def fixed(value: float | None, places: int = 3, rounding: str = "nearest") -> st
     """
     if value is None or not math.isfinite(value):
         return number(value)
-    found = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), rounding=_ROUNDING[rounding])
-    return _typeset(f"{abs(found) if found == 0 else found:f}")
+    return _typeset(decimals(value, places, _ROUNDING[rounding]))
 
 
 def exact(value: float | None) -> str:

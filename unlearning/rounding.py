@@ -11,7 +11,7 @@ def text_lower(value: float, places: int = 3) -> str:
     >>> text_lower(0.7996), text_lower(-0.0123), text_lower(0.5)
     ('0.799', '-0.013', '0.500')
     """
-    return _text(value, places, ROUND_FLOOR)
+    return decimals(value, places, ROUND_FLOOR)
 
 
 def text_upper(value: float, places: int = 3) -> str:
@@ -22,9 +22,10 @@ def text_upper(value: float, places: int = 3) -> str:
     >>> text_upper(0.7992), text_upper(-0.0123), text_upper(0.5)
     ('0.800', '-0.012', '0.500')
     """
-    return _text(value, places, ROUND_CEILING)
+    return decimals(value, places, ROUND_CEILING)
 
 
-def _text(value: float, places: int, rounding: str) -> str:
+def decimals(value: float, places: int, rounding: str) -> str:
+    """Write a finite number with so many decimals, by a rounding of `decimal`; zero has no sign."""
     found = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), rounding=rounding)
     return f"{abs(found) if found == 0 else found:f}"

@@ -1,14 +1,12 @@
 """The shipped membership attacks by their names in plans."""
 
-from ..attack_names import DEFAULT_ATTACKS, DIFFERENCING_FEATURES, DIFFERENCING_MODELS, expand
+from ..attack_names import DIFFERENCING_FEATURES, DIFFERENCING_MODELS
 from .attack import Attack
 from .differencing import Differencing
 from .lira import LiRA
 from .population import LossThreshold, ModifiedEntropy, SVCEfficacy
 from .rmia import RMIA
 from .u_lira import ULiRA
-
-DEFAULT = DEFAULT_ATTACKS
 
 _SHIPPED: tuple[Attack, ...] = (
     # MIA-L
@@ -26,5 +24,3 @@ _SHIPPED: tuple[Attack, ...] = (
 )
 
 ATTACKS: dict[str, Attack] = {attack.key: attack for attack in _SHIPPED}
-
-__all__ = ["ATTACKS", "DEFAULT", "expand"]
